@@ -1,0 +1,5 @@
+"""StepER Serve: multi-hop question answering with a small student, step by step."""
+
+from importlib.metadata import version
+
+__version__ = version("steper-serve")

@@ -1,0 +1,90 @@
+"""Typed errors. Each says what was wrong, where, and what to do about it.
+
+Each class knows its HTTP status and OpenAI's error `type` and `code`; an error raised inside a
+loop carries the steps finished before it. What is left out: how errors go over the wire (api).
+"""
+
+from typing import ClassVar
+
+from steper_serve.trajectory import Step
+
+
+class SteperError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.steps: tuple[Step, ...] = ()
+
+
+class ConfigurationError(SteperError):
+    """A setting, file or folder that the product cannot start with."""
+
+    code = "configuration"
+
+
+class CorpusError(SteperError):
+    """A corpus file that cannot be read as one; the message names file and line."""
+
+    code = "corpus"
+
+
+class IndexUnavailable(SteperError):
+    """An index that is missing, broken, or being written by somebody else."""
+
+    status = 503
+    code = "index_unavailable"
+
+
+class InvalidRequest(SteperError):
+    """A request that cannot be served as it is; `param` names the field."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class PromptTooLong(InvalidRequest):
+    """The question alone, or a prompt, is longer than the model reads."""
+
+    code = "context_length_exceeded"
+
+
+class ModelNotFound(InvalidRequest):
+    """No model of that name is served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class PassageNotFound(InvalidRequest):
+    """No passage has that id in the index."""
+
+    status = 404
+    code = "passage_not_found"
+
+
+class EngineUnavailable(SteperError):
+    """The engine is not ready, is down, or cannot be reached; a later try may work."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
+class EngineFailed(SteperError):
+    """The engine refused the request or broke while it ran; a second try will not help."""
+
+    status = 502
+    code = "engine_failed"
+
+
+class EngineTimeout(EngineUnavailable):
+    """The engine did not answer in time."""
+
+    status = 504
+    code = "engine_timeout"
