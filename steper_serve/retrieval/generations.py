@@ -1,0 +1,219 @@
+"""The folder that an index lives in: generations, one of them live, and one writer at a time.
+
+    LOCK                            held (flock) by whoever writes, with who that is
+    CURRENT                         the name of the live generation; replaced by rename
+    generations/000007-3f9a1c/      a complete index, never changed once it is live
+
+A writer makes the next generation beside the others and switches it in as the last thing it
+does, so a kill at any moment leaves the live one as it was; the next writer clears away what a
+killed one left. The generation before the live one stays on disk, for readers that have just
+read CURRENT; a reader that is older still goes on with the files it has mapped. What is left
+out: what a generation holds (bm25).
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from steper_serve.errors import IndexUnavailable
+
+Stamp = tuple[int, int, int]
+
+_CURRENT, _LOCK, _GENERATIONS = "CURRENT", "LOCK", "generations"
+
+
+def live(target: Path) -> Path:
+    """The folder of the live generation.
+
+    Raises:
+        IndexUnavailable: `target` is missing, is no index, or names a generation that is gone.
+    """
+    try:
+        name = (target / _CURRENT).read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        raise IndexUnavailable(_why_no_index(target)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise IndexUnavailable(f"cannot read {target / _CURRENT}: {error}") from error
+    generation = target / _GENERATIONS / name
+    if not name or "/" in name or not generation.is_dir():
+        raise IndexUnavailable(
+            f"{target / _CURRENT} names the generation {name!r}, which is not there: build the "
+            "index again (steper-serve index build)"
+        )
+    return generation
+
+
+def stamp(target: Path) -> Stamp | None:
+    """What changes when another generation goes live (one stat); None where there is no index."""
+    try:
+        found = (target / _CURRENT).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Hold the writer's lock, give an empty folder for the next generation, make it live.
+
+    The switch happens when the block ends well. When it raises, the new folder is removed and
+    the live generation stays.
+
+    Raises:
+        IndexUnavailable: another process writes here, or `target` holds something else.
+    """
+    _prepare(target)
+    with _locked(target):
+        _sweep(target)
+        generation = target / _GENERATIONS / _next_name(target)
+        try:
+            generation.mkdir()
+            yield generation
+            _switch(target, generation)
+        except BaseException:
+            shutil.rmtree(generation, ignore_errors=True)
+            raise
+        _prune(target)
+
+
+def inherit(old: Path, new: Path, *, copied: frozenset[str], left: frozenset[str]) -> None:
+    """Put the files of generation `old` into `new`, as hard links where the disk allows it.
+
+    Links are safe for files that are written once. `copied` are those that get replaced or
+    rewritten, `left` those that the new generation makes itself.
+    """
+    for file in old.iterdir():
+        if file.name in left:
+            continue
+        if file.name in copied:
+            shutil.copy2(file, new / file.name)
+            continue
+        try:
+            os.link(file, new / file.name)
+        except OSError:  # a disk without hard links, or a mount boundary
+            shutil.copy2(file, new / file.name)
+
+
+def write_durably(file: Path, text: str) -> None:
+    """Replace `file` by one that holds `text`: whole or not at all, also after a power cut."""
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with beside.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    beside.replace(file)
+    _sync_folder(file.parent)
+
+
+def size_bytes(generation: Path) -> int:
+    """Bytes of a generation's files."""
+    return sum(file.stat().st_size for file in generation.iterdir())
+
+
+def _why_no_index(target: Path) -> str:
+    if not target.exists():
+        return f"no index at {target}: build one (steper-serve index build CORPUS --out {target})"
+    if not target.is_dir():
+        return f"{target} is a file, and an index is a folder: give the folder it was built into"
+    if (target / _GENERATIONS).is_dir():
+        return (
+            f"the index at {target} was never finished: build it again (steper-serve index build)"
+        )
+    return f"{target} is no index (it has no {_CURRENT} file): give the folder of `index build`"
+
+
+def _prepare(target: Path) -> None:
+    """Refuse a folder that holds other things, so that nothing of a user's is ever swept."""
+    if target.exists() and not target.is_dir():
+        raise IndexUnavailable(f"cannot write an index to {target}: it is a file; give a folder")
+    try:
+        ours = (target / _GENERATIONS).is_dir()
+        if target.is_dir() and not ours and any(f.name != _LOCK for f in target.iterdir()):
+            raise IndexUnavailable(
+                f"cannot write an index to {target}: it holds other files; give a new folder"
+            )
+        (target / _GENERATIONS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexUnavailable(f"cannot write an index to {target}: {error}") from error
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    # "a+" neither empties the file of the holder nor fails on a new one
+    try:
+        handle = (target / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise IndexUnavailable(f"cannot write an index to {target}: {error}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise IndexUnavailable(
+                f"the index at {target} is being written by {holder}: wait until it ends"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        try:
+            yield
+        finally:
+            handle.truncate(0)
+
+
+def _number(generation: Path) -> int:
+    head = generation.name.partition("-")[0]
+    return int(head) if head.isdecimal() else 0
+
+
+def _current_name(target: Path) -> str | None:
+    try:
+        return (target / _CURRENT).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _next_name(target: Path) -> str:
+    current = _current_name(target)
+    number = 0 if current is None else _number(Path(current))
+    return f"{number + 1:06d}-{secrets.token_hex(3)}"
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers left: unnamed files, and generations past the live one."""
+    current = _current_name(target)
+    number = 0 if current is None else _number(Path(current))
+    for generation in (target / _GENERATIONS).iterdir():
+        if _number(generation) > number:
+            shutil.rmtree(generation, ignore_errors=True)
+    for file in target.glob(f".{_CURRENT}.*"):
+        file.unlink(missing_ok=True)
+
+
+def _switch(target: Path, generation: Path) -> None:
+    for file in generation.iterdir():
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    _sync_folder(generation)
+    _sync_folder(generation.parent)
+    write_durably(target / _CURRENT, generation.name + "\n")
+
+
+def _prune(target: Path) -> None:
+    found = sorted((target / _GENERATIONS).iterdir(), key=_number)
+    for generation in found[:-2]:
+        shutil.rmtree(generation, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
