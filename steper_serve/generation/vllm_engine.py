@@ -1,0 +1,279 @@
+"""The default engine: vLLM in this process, through `AsyncLLM`.
+
+`VllmEngine` is a `LanguageModel`. vLLM's scheduler and worker are processes of their own; this
+one tokenises, streams and aborts. The only file of the project that imports vLLM, and it does so
+when an engine starts, because vLLM reads its environment (log level, usage statistics) as it is
+imported. What is left out: HTTP (openai_endpoint), and what a prompt looks like (model_format).
+
+vLLM is kept quiet: only its errors reach the terminal. `VLLM_LOGGING_LEVEL=INFO` in the
+environment brings its whole log back; any variable that is set there wins over the ones set here.
+"""
+
+import asyncio
+import difflib
+import itertools
+import os
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from steper_serve.errors import (
+    ConfigurationError,
+    EngineFailed,
+    EngineUnavailable,
+    PromptTooLong,
+)
+from steper_serve.trajectory import Completion, Delta, FinishReason, Generate
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.outputs import RequestOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+EngineArg = str | int | float | bool
+
+CPU_KV_CACHE_GIB = 2.0
+CPU_BLOCK_SIZE = 32
+GIB = 2**30
+
+
+class VllmEngine:
+    """A model served by vLLM; build it with `start`, end it with `aclose`.
+
+    It belongs to the event loop of its first `generate`. Prompts are cut nowhere: one that
+    leaves no room for a single token is `PromptTooLong`; one that leaves less than `max_tokens`
+    gets what is left.
+    """
+
+    def __init__(self, llm: "AsyncLLM", model: str) -> None:
+        self._llm = llm
+        self._tokenizer = llm.get_tokenizer()
+        self._ids = itertools.count()
+        self.model = model
+        self.max_model_len: int = llm.model_config.max_model_len
+
+    @classmethod
+    def start(
+        cls,
+        model: str,
+        *,
+        max_model_len: int | None = None,
+        kv_cache_gib: float | None = None,
+        enforce_eager: bool = False,
+        engine_args: Mapping[str, EngineArg] | None = None,
+    ) -> Self:
+        """Load `model` and return once it can serve. Blocks for 15 to 40 s on a CPU.
+
+        Call it before the event loop runs, or from it through `asyncio.to_thread`. Because vLLM
+        spawns its processes, a script that calls it needs an `if __name__ == "__main__"` guard.
+
+        Args:
+            model: a directory, or a hub id that vLLM fetches.
+            max_model_len: context length in tokens; None for the model's own.
+            kv_cache_gib: memory for the KV cache; None for 2 GiB on a CPU and for vLLM's share
+                of the memory on a GPU.
+            enforce_eager: start faster, run slower (no compilation, no CUDA graphs).
+            engine_args: further `AsyncEngineArgs` by name. They win over all of the above.
+
+        Raises:
+            ConfigurationError: an engine argument or the model cannot be used.
+            EngineUnavailable: vLLM did not come up; its own log says why.
+        """
+        with _environment(_variables(model)):
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            own = _own_args(model, max_model_len, kv_cache_gib, enforce_eager)
+            args = _engine_args(own, engine_args or {})
+            try:
+                return cls(AsyncLLM.from_engine_args(args), model)
+            except (ValueError, OSError) as error:
+                raise ConfigurationError(f"vLLM cannot serve {model!r}: {error}") from error
+            except RuntimeError as error:
+                raise EngineUnavailable(
+                    f"vLLM did not start with {model!r}: {error} "
+                    "Its own error stands above; VLLM_LOGGING_LEVEL=INFO shows its whole log."
+                ) from error
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        """As `LanguageModel.generate`."""
+        ids = self._token_ids(request)
+        params = _sampling_params(request, self._room(request, len(ids)))
+        name = f"steper-{next(self._ids)}"
+        text, num_tokens, last = "", 0, None
+        async with aclosing(self._outputs(ids, params, name)) as outputs:
+            async for last in outputs:
+                piece = last.outputs[0]
+                text += piece.text
+                num_tokens += len(piece.token_ids)
+                if piece.text:
+                    yield Delta(piece.text, num_tokens)
+        yield _completion(last, text, num_tokens)
+
+    async def check(self) -> None:
+        """Raise EngineUnavailable if vLLM's engine core is dead."""
+        if self._llm.errored:
+            raise EngineUnavailable(_dead(self.model))
+
+    def num_running(self) -> int:
+        """Requests in the engine's own table, waiting or running."""
+        return len(self._llm.output_processor.request_states)
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget every cached prefix, so that a measurement starts cold."""
+        await self._llm.reset_prefix_cache()
+
+    async def aclose(self) -> None:
+        """Stop vLLM and its processes. Requests that still run fail with EngineUnavailable."""
+        await asyncio.to_thread(self._llm.shutdown)
+
+    def _token_ids(self, request: Generate) -> list[int]:
+        prompt = request.prompt
+        ids: list[int] = self._tokenizer.encode(
+            prompt.text, add_special_tokens=not prompt.templated
+        )
+        return ids
+
+    def _room(self, request: Generate, num_prompt_tokens: int) -> int:
+        room = self.max_model_len - num_prompt_tokens
+        if room < 1:
+            raise PromptTooLong(
+                f"The prompt has {num_prompt_tokens} tokens and {self.model} reads "
+                f"{self.max_model_len} in all, at least one of them generated. "
+                "Ask for fewer passages (top_k) or serve with a larger max_model_len."
+            )
+        return min(request.max_tokens, room)
+
+    async def _outputs(
+        self, ids: list[int], params: "SamplingParams", name: str
+    ) -> AsyncGenerator["RequestOutput", None]:
+        """vLLM's outputs with its errors made ours; a request left early is aborted."""
+        from vllm.exceptions import GracefulHTTPError, VLLMClientError
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        stream = self._llm.generate(tokens_input(ids), params, name)
+        try:
+            async with aclosing(stream):
+                async for output in stream:
+                    yield output
+        except EngineDeadError as error:
+            raise EngineUnavailable(_dead(self.model)) from error
+        except GracefulHTTPError as error:
+            raise EngineUnavailable(f"vLLM turned the request away: {error}") from error
+        except (VLLMClientError, ValueError) as error:
+            raise EngineFailed(f"vLLM refused the request: {error}") from error
+        except EngineGenerateError as error:
+            raise EngineFailed(f"vLLM failed: {error.__cause__ or error}") from error
+        except (asyncio.CancelledError, GeneratorExit):
+            # vLLM aborts too, except where it was still handing the request over.
+            await self._llm.abort(name)
+            raise
+
+
+def _dead(model: str) -> str:
+    return f"The vLLM engine for {model} is not running; restart the server."
+
+
+def _variables(model: str) -> dict[str, str]:
+    """What vLLM's processes find in their environment unless the user set it already."""
+    quiet = {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "GLOO_LOG_LEVEL": "ERROR",
+    }
+    if Path(model).is_dir():
+        quiet |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return quiet
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """`os.environ` with `defaults` where unset, and as it was afterwards.
+
+    vLLM itself writes there too (LD_PRELOAD, for one), which later child processes of ours
+    should not inherit.
+    """
+    before = dict(os.environ)
+    os.environ.update({k: v for k, v in defaults.items() if k not in before})
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _own_args(
+    model: str, max_model_len: int | None, kv_cache_gib: float | None, enforce_eager: bool
+) -> dict[str, Any]:
+    from vllm.platforms import current_platform
+
+    args: dict[str, Any] = {
+        "model": model,
+        "max_model_len": max_model_len,
+        "enforce_eager": enforce_eager,
+        "enable_prefix_caching": True,
+        "disable_log_stats": False,  # or requests carry no times
+    }
+    if current_platform.is_cpu():
+        kv_cache_gib = kv_cache_gib or CPU_KV_CACHE_GIB
+        args["block_size"] = CPU_BLOCK_SIZE
+    if kv_cache_gib is not None:
+        args["kv_cache_memory_bytes"] = int(kv_cache_gib * GIB)
+    return args
+
+
+def _engine_args(own: Mapping[str, Any], given: Mapping[str, EngineArg]) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {f.name for f in fields(AsyncEngineArgs)}
+    for name in given:
+        if name not in known or name == "model":
+            close = difflib.get_close_matches(name, known - {"model"})
+            hint = f"Did you mean {' or '.join(close)}?" if close else "See `vllm serve --help`."
+            raise ConfigurationError(f"vLLM has no engine argument {name!r}. {hint}", param=name)
+    return AsyncEngineArgs(**{**own, **given})
+
+
+def _sampling_params(request: Generate, max_tokens: int) -> "SamplingParams":
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=request.sampling.temperature,
+        top_p=request.sampling.top_p,
+        seed=request.sampling.seed,
+        max_tokens=max_tokens,
+        min_tokens=min(request.min_tokens, max_tokens),
+        stop=list(request.stop),
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _completion(last: "RequestOutput | None", text: str, num_tokens: int) -> Completion:
+    reason = last.outputs[0].finish_reason if last else None
+    if last is None or reason not in ("stop", "length"):
+        raise EngineUnavailable(f"vLLM ended the request early ({reason}); try again.")
+    finish: FinishReason = reason
+    return Completion(
+        text=text,
+        finish_reason=finish,
+        num_prompt_tokens=len(last.prompt_token_ids or ()),
+        num_completion_tokens=num_tokens,
+        num_cached_tokens=last.num_cached_tokens or 0,
+        **_seconds(last.metrics),
+    )
+
+
+def _seconds(stats: Any) -> dict[str, float]:
+    """Times from the engine core's own clock, where it kept them."""
+    if stats is None or not stats.first_token_ts:
+        return {}
+    return {
+        "queue_seconds": stats.scheduled_ts - stats.queued_ts,
+        "prefill_seconds": stats.first_token_ts - stats.scheduled_ts,
+        "decode_seconds": stats.last_token_ts - stats.first_token_ts,
+    }
