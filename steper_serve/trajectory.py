@@ -74,6 +74,7 @@ class Generate:
         lead: text that the strategy itself put at the end of the prompt and that belongs to
             this step's thought (an answer marker, say); shown to whoever watches.
         min_tokens: tokens before end-of-sequence may come; 1 forbids an empty step.
+        final: the answer is being forced; performed even when the time budget is spent.
     """
 
     step: int
@@ -84,6 +85,7 @@ class Generate:
     sampling: Sampling = Sampling()
     lead: str = ""
     min_tokens: int = 1
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,10 @@ class Trajectory:
     @property
     def passages(self) -> tuple[Passage, ...]:
         """Every retrieved passage once, in order of first retrieval (P≤S)."""
-        found = [p for step in self.steps for p in step.passages]
-        return tuple(
-            {p.id: p for p in reversed(found)}[i] for i in dict.fromkeys(p.id for p in found)
-        )
+        first: dict[str, Passage] = {}
+        for passage in (p for step in self.steps for p in step.passages):
+            first.setdefault(passage.id, passage)
+        return tuple(first.values())
 
     def to_json(self) -> dict[str, Any]:
         """The trajectory as plain JSON values; `from_json` is its inverse."""
@@ -194,9 +196,27 @@ class Trajectory:
         return cls(**{**data, "steps": steps, **lists})
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfTime:
+    """Outcome of an effect that was not performed: the time budget is spent."""
+
+
 Effect = Retrieve | Generate
-Outcome = Sequence[Passage] | Completion
+Outcome = Sequence[Passage] | Completion | OutOfTime
 Flow = Generator[Effect, Outcome, Trajectory]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A worked example for a few-shot prompt: passages, a question, thoughts and an answer.
+
+    `thoughts` are in the strategy's own form, without the answer marker.
+    """
+
+    question: str
+    passages: tuple[Passage, ...]
+    thoughts: tuple[str, ...]
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +232,8 @@ class PromptFormat:
             assistant's turn opens; None for a model that completes plain text.
         step_end: "eos" for a student that ends each step with end-of-sequence, "sentence" for
             a model whose steps are read off its sentences.
-        instruction: the line that goes before a question, "" for none.
+        instruction: the line that says what to do: "" for a student that was trained without
+            one, None to use the strategy's own.
         few_shot: whether demonstrations go before the passages.
         strategies: names of the strategies that the model was trained for; empty for any.
     """
@@ -222,7 +243,7 @@ class PromptFormat:
     special_tokens: tuple[str, ...] = ()
     chat: tuple[str, str] | None = None
     step_end: Literal["eos", "sentence"] = "sentence"
-    instruction: str = ""
+    instruction: str | None = None
     few_shot: bool = True
     strategies: tuple[str, ...] = ()
 

@@ -1,0 +1,48 @@
+"""The strategies by name, and the options that fit a model.
+
+A strategy is a pure generator of effects. To add one: write its file beside these, with prompt,
+stop rule and parser in it, and enter it in `STRATEGIES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from steper_serve.strategies.demonstrations import FewShot
+from steper_serve.strategies.ircot import direct, ircot, single
+from steper_serve.strategies.options import Options
+from steper_serve.strategies.self_ask import self_ask
+from steper_serve.trajectory import Flow, PromptFormat
+
+__all__ = ["STRATEGIES", "FewShot", "Options", "Strategy", "options_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A strategy: how a flow of it is made, and the file of its few-shot prompt."""
+
+    flow: Callable[[str, Options], Flow]
+    prompt_file: str
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "ircot": Strategy(ircot, "ircot.toml"),
+    "self-ask": Strategy(self_ask, "self-ask.toml"),
+    "single": Strategy(single, "ircot.toml"),
+    "direct": Strategy(direct, "ircot.toml"),
+}
+
+
+def options_for(strategy: str, format: PromptFormat, few_shot: FewShot) -> Options:
+    """Default options of a strategy for a model.
+
+    A student gets the bare prompt for the strategies that it was trained for. Any other pair
+    gets the instruction and the demonstrations.
+    """
+    trained = not format.strategies or strategy in format.strategies
+    if not trained:
+        format = replace(format, few_shot=True, instruction=None, step_end="sentence")
+    shown = few_shot.demonstrations if format.few_shot else ()
+    if strategy == "direct":
+        shown = tuple(replace(d, passages=()) for d in shown)
+    instruction = few_shot.instruction if format.instruction is None else format.instruction
+    return Options(format=format, instruction=instruction, demonstrations=shown)

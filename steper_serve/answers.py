@@ -1,0 +1,66 @@
+"""Read an answer off a model's text, and score it.
+
+The scores are the official ones of HotpotQA and MuSiQue: exact match and token F1 over
+normalised text, the best over all gold answers. Accuracy is the paper's (section 5.1): a gold
+answer is contained in the text. What is left out: running questions (evaluation).
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CLOSED = frozenset({"yes", "no", "noanswer"})
+_ABBREVIATED = re.compile(r"(^|[\s.])[A-Z]\.$")
+
+
+def clean(text: str) -> str:
+    """One answer out of the text that follows an answer marker: its first line, unquoted.
+
+    A final full stop goes unless it belongs to an abbreviation ("Washington, D.C.").
+    """
+    line = next((part for part in text.splitlines() if part.strip()), "")
+    answer = line.strip().strip('"').strip()
+    if answer.endswith(".") and not _ABBREVIATED.search(answer):
+        answer = answer[:-1].rstrip().strip('"')
+    return answer
+
+
+def normalise(text: str) -> str:
+    """Lower-case; without punctuation, articles and extra white space."""
+    bare = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def exact_match(answer: str, gold: Sequence[str]) -> float:
+    """1.0 if the normalised answer equals a normalised gold answer, else 0.0."""
+    return _best(answer, gold, lambda a, g: float(a == g))
+
+
+def f1(answer: str, gold: Sequence[str]) -> float:
+    """The best token F1 of the answer over all gold answers, in [0, 1].
+
+    As HotpotQA scores it: "yes", "no" and "noanswer" match whole or not at all.
+    """
+    return _best(answer, gold, _token_f1)
+
+
+def accuracy(text: str, gold: Sequence[str]) -> float:
+    """1.0 if a gold answer, normalised, is contained in the normalised text, else 0.0."""
+    return _best(text, gold, lambda a, g: float(bool(g) and f" {g} " in f" {a} "))
+
+
+def _best(answer: str, gold: Sequence[str], score: Callable[[str, str], float]) -> float:
+    return max((score(normalise(answer), normalise(g)) for g in gold), default=0.0)
+
+
+def _token_f1(answer: str, gold: str) -> float:
+    if answer != gold and (answer in _CLOSED or gold in _CLOSED):
+        return 0.0
+    ours, theirs = answer.split(), gold.split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs))

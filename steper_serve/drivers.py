@@ -1,0 +1,244 @@
+"""Perform a flow's effects: for real (`run`) or from saved outcomes (`replay`).
+
+`run` is the only place where a strategy meets a model, an index, a clock and a watcher. What
+is left out: what a watcher makes of the events (api, cli), and any retry (the adapters').
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+
+from steper_serve.errors import SteperError
+from steper_serve.trajectory import (
+    Completion,
+    Delta,
+    Effect,
+    Flow,
+    Generate,
+    LanguageModel,
+    Outcome,
+    OutOfTime,
+    Passage,
+    Retrieve,
+    Retriever,
+    Trajectory,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """A search begins."""
+
+    step: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A search is done; `seconds` is its wall time, the thread hand-off included."""
+
+    step: int
+    passages: tuple[Passage, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Text of a thought, as it comes."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generation is done. `text` is all of it, its lead included; `seconds` its wall time."""
+
+    step: int
+    text: str
+    completion: Completion
+    seconds: float
+
+
+Event = Searching | Found | Wrote | Generated
+Watcher = Callable[[Event], None]
+
+
+def unwatched(event: Event) -> None:
+    """A watcher that does not look."""
+
+
+async def run(
+    flow: Flow,
+    model: LanguageModel,
+    retriever: Retriever,
+    watch: Watcher = unwatched,
+    *,
+    max_seconds: float | None = None,
+) -> Trajectory:
+    """Run a flow to its end.
+
+    Args:
+        flow: fresh from a strategy.
+        model: performs `Generate`; its generation is aborted when this task is cancelled.
+        retriever: performs `Retrieve`, in a thread.
+        watch: called with each event as it happens; it must not block.
+        max_seconds: time budget. When it is spent, the running generation is ended where it
+            is, and the flow is told so; its forced answer is still generated.
+
+    Raises:
+        SteperError: an effect failed; the error carries the steps before it.
+    """
+    deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    performer = _Performer(model, retriever, watch, deadline)
+    outcome: Outcome | None = None
+    try:
+        while True:
+            try:
+                effect = flow.send(outcome)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                return _trajectory(stop)
+            try:
+                outcome = await performer.perform(effect)
+            except SteperError as error:
+                flow.throw(error)
+                raise
+    finally:
+        flow.close()
+
+
+def replay(flow: Flow, trajectory: Trajectory) -> Iterator[tuple[Effect, Outcome]]:
+    """Feed a saved trajectory's outcomes to a fresh flow of the same strategy and options.
+
+    Yields each effect with its outcome: the prompts are, to the byte, those that were served.
+
+    Raises:
+        ValueError: the flow asks for something that the trajectory does not hold.
+    """
+    saved = deque(_outcomes(trajectory))
+    outcome: Outcome | None = None
+    try:
+        while True:
+            try:
+                effect = flow.send(outcome)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                _check_same(_trajectory(stop), trajectory)
+                return
+            if saved and _answers(saved[0], effect):
+                outcome = saved.popleft()
+            elif trajectory.stop_reason == "budget":
+                outcome = OutOfTime()
+            else:
+                raise ValueError(
+                    f"step {effect.step} asks for a {type(effect).__name__} that the saved "
+                    "trajectory lacks: was it made with other options?"
+                )
+            yield effect, outcome
+    finally:
+        flow.close()
+
+
+def _trajectory(stop: StopIteration) -> Trajectory:
+    if not isinstance(stop.value, Trajectory):
+        raise TypeError("a flow ended without a trajectory")
+    return stop.value
+
+
+def _outcomes(trajectory: Trajectory) -> Iterator[Outcome]:
+    for step in trajectory.steps:
+        if step.query is not None:
+            yield step.passages
+        yield from step.completions
+
+
+def _answers(outcome: Outcome, effect: Effect) -> bool:
+    return isinstance(outcome, Completion) == isinstance(effect, Generate)
+
+
+def _check_same(replayed: Trajectory, saved: Trajectory) -> None:
+    if (replayed.answer, len(replayed.steps)) != (saved.answer, len(saved.steps)):
+        raise ValueError(
+            f"the replay of {saved.question!r} ended in {replayed.answer!r} after "
+            f"{len(replayed.steps)} steps, the saved trajectory in {saved.answer!r} after "
+            f"{len(saved.steps)}: was it made with other options?"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Performer:
+    model: LanguageModel
+    retriever: Retriever
+    watch: Watcher
+    deadline: float | None
+
+    async def perform(self, effect: Effect) -> Outcome:
+        if isinstance(effect, Retrieve):
+            return OutOfTime() if self._late() else await self._retrieve(effect)
+        if effect.final:
+            return await self._generate(effect, None)
+        return OutOfTime() if self._late() else await self._generate(effect, self.deadline)
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    async def _retrieve(self, effect: Retrieve) -> Sequence[Passage]:
+        self.watch(Searching(effect.step, effect.query))
+        start = time.perf_counter()
+        found = await asyncio.to_thread(self.retriever.search, effect.query, effect.top_k)
+        self.watch(Found(effect.step, tuple(found), time.perf_counter() - start))
+        return found
+
+    async def _generate(self, effect: Generate, deadline: float | None) -> Completion:
+        start = time.perf_counter()
+        if effect.lead.strip():
+            self.watch(Wrote(effect.step, effect.lead))
+        stream = _Stream(effect, self.watch)
+        with suppress(TimeoutError):
+            loop = asyncio.get_running_loop()
+            offset = None if deadline is None else loop.time() + deadline - time.monotonic()
+            async with asyncio.timeout_at(offset), aclosing(self.model.generate(effect)) as output:
+                async for part in output:
+                    if stream.take(part):
+                        break
+        completion = stream.completion()
+        text = effect.lead + completion.text
+        self.watch(Generated(effect.step, text, completion, time.perf_counter() - start))
+        return completion
+
+
+class _Stream:
+    """The text of one generation as it comes, ended early where its cut says."""
+
+    def __init__(self, effect: Generate, watch: Watcher) -> None:
+        self._effect = effect
+        self._watch = watch
+        self._text = ""
+        self._num_tokens = 0
+        self._cut = False
+        self._done: Completion | None = None
+
+    def take(self, part: Delta | Completion) -> bool:
+        """Take in what the model gave; True if nothing more is wanted."""
+        if isinstance(part, Completion):
+            self._done = part
+            return False
+        shown = len(self._text)
+        self._text += part.text
+        self._num_tokens = part.num_tokens
+        end = self._effect.cut(self._text) if self._effect.cut else None
+        if end is not None:
+            self._cut = True
+            self._text = self._text[:end]
+        if new := self._text[shown:]:
+            self._watch(Wrote(self._effect.step, new))
+        return self._cut
+
+    def completion(self) -> Completion:
+        """What was written, also if the generation was ended before the model's own end."""
+        if self._done is not None and not self._cut:
+            return self._done
+        ended = self._done or Completion("", "length", num_completion_tokens=self._num_tokens)
+        return replace(ended, text=self._text, finish_reason="stop" if self._cut else "length")

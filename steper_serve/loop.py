@@ -1,0 +1,85 @@
+"""A strategy, a model and an index put together: one question in, one trajectory out.
+
+Everything that answers a question goes through `Loop.run`: the endpoint, `ask`, rollouts and
+benchmarks. What is left out: starting models and opening indexes (cli).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from steper_serve import drivers
+from steper_serve.errors import InvalidRequest
+from steper_serve.strategies import STRATEGIES, FewShot, options_for
+from steper_serve.trajectory import (
+    Flow,
+    LanguageModel,
+    PromptFormat,
+    Retriever,
+    Sampling,
+    Trajectory,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question, and what its asker sets. None leaves a setting at the loop's default."""
+
+    question: str
+    strategy: str | None = None
+    max_steps: int | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """All that it takes to answer, with defaults.
+
+    Args:
+        model: writes the thoughts.
+        retriever: finds the passages.
+        format: how `model` wants its prompts.
+        few_shot: the few-shot prompt of each strategy, by the strategy's name.
+        strategy: the name of the default one.
+        max_steps: default of S, 1..10.
+        top_k: default of K, 1..20.
+        max_seconds: default time budget of an answer, None for none.
+    """
+
+    model: LanguageModel
+    retriever: Retriever
+    format: PromptFormat
+    few_shot: Mapping[str, FewShot]
+    strategy: str = "ircot"
+    max_steps: int = 5
+    top_k: int = 4
+    max_seconds: float | None = None
+
+    def flow(self, ask: Ask) -> Flow:
+        """A fresh flow for this question.
+
+        Raises:
+            InvalidRequest: an unknown strategy or a number out of bounds; `param` names it.
+        """
+        name = ask.strategy or self.strategy
+        if name not in STRATEGIES:
+            raise InvalidRequest(
+                f"there is no strategy {name!r}; there are {', '.join(STRATEGIES)}",
+                param="strategy",
+            )
+        options = replace(
+            options_for(name, self.format, self.few_shot[name]),
+            max_steps=self.max_steps if ask.max_steps is None else ask.max_steps,
+            top_k=self.top_k if ask.top_k is None else ask.top_k,
+            max_tokens=ask.max_tokens,
+            sampling=ask.sampling,
+        )
+        return STRATEGIES[name].flow(ask.question, options)
+
+    async def run(self, ask: Ask, watch: drivers.Watcher = drivers.unwatched) -> Trajectory:
+        """Answer; see `drivers.run` for events, time budget, cancellation and errors."""
+        seconds = self.max_seconds if ask.max_seconds is None else ask.max_seconds
+        flow = self.flow(ask)
+        return await drivers.run(flow, self.model, self.retriever, watch, max_seconds=seconds)

@@ -1,0 +1,248 @@
+"""The state of a running flow that every strategy shares.
+
+It keeps passages, steps and spent tokens, writes requests that fit the model, and ends in a
+`Trajectory`. What is left out: any strategy's own prompt, stop rule and parser.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from steper_serve.errors import PromptTooLong, SteperError
+from steper_serve.strategies.evidence import used_passages
+from steper_serve.strategies.options import Options
+from steper_serve.strategies.passages import one_line
+from steper_serve.strategies.sentences import sentence_end
+from steper_serve.trajectory import (
+    Completion,
+    Demonstration,
+    Effect,
+    Generate,
+    Outcome,
+    OutOfTime,
+    Passage,
+    Prompt,
+    PromptFormat,
+    Retrieve,
+    Step,
+    StopReason,
+    Trajectory,
+)
+
+# Tokens kept for a forced answer when a token budget runs out.
+ANSWER_TOKENS = 32
+# What a tokenizer may add to a text of its own accord.
+_ADDED_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a prompt is rendered from; `written` is what the model's turn already holds."""
+
+    instruction: str
+    demonstrations: Sequence[Demonstration]
+    passages: Sequence[Passage]
+    question: str
+    written: str
+
+
+Renderer = Callable[[Context, PromptFormat], Prompt]
+
+
+class Draft:
+    """A trajectory in the making. As a context manager it hands its steps to a passing error.
+
+    `written` is all that the model's turn holds so far; the strategy adds to it what it reads
+    off each completion, in the form that its prompt wants.
+
+    Raises:
+        PromptTooLong: on entry, if the question alone is longer than the model reads.
+    """
+
+    def __init__(self, strategy: str, question: str, options: Options, render: Renderer) -> None:
+        self.options = options
+        self.format = options.format
+        self._strategy = strategy
+        self._question = question
+        self._render = render
+        self._asked = one_line(question, options.format.special_tokens)
+        self._demonstrations = list(options.demonstrations)
+        self._passages: list[Passage] = []
+        self._seen: set[str] = set()
+        self._dropped: list[str] = []
+        self._steps: list[Step] = []
+        self._spent = 0
+        self.written = ""
+
+    def __enter__(self) -> "Draft":
+        self._check_question()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, SteperError):
+            error.steps = tuple(self._steps)
+
+    @property
+    def step(self) -> int:
+        """The number of the step being written, from 1."""
+        return len(self._steps)
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether no search has found a passage."""
+        return not self._seen
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that the whole answer may still take, None for no bound."""
+        budget = self.options.max_tokens
+        return None if budget is None else max(0, budget - self._spent)
+
+    @property
+    def must_answer(self) -> bool:
+        """Whether what is left of the token budget is only enough for the answer itself."""
+        return self.tokens_left is not None and self.tokens_left <= ANSWER_TOKENS
+
+    def search(self, query: str) -> Generator[Effect, Outcome, bool]:
+        """Open the next step with a search; False if time ran out before it."""
+        outcome = yield Retrieve(self.step + 1, query, self.options.top_k)
+        if isinstance(outcome, OutOfTime):
+            return False
+        if isinstance(outcome, Completion):
+            raise TypeError("a Retrieve was answered with a Completion")
+        self.open(query, tuple(outcome))
+        return True
+
+    def open(self, query: str | None = None, passages: tuple[Passage, ...] = ()) -> None:
+        """Open the next step, with what it searched for and found."""
+        self._steps.append(Step(query, passages, "", ()))
+        for passage in passages:
+            if passage.id not in self._seen:
+                self._seen.add(passage.id)
+                self._passages.append(passage)
+
+    def generate(
+        self,
+        *,
+        lead: str = "",
+        final: bool = False,
+        stop: tuple[str, ...] = (),
+        cut: Callable[[str], int | None] | None = None,
+        max_tokens: int,
+    ) -> Generator[Effect, Outcome, str | None]:
+        """Let the model go on after `written` and `lead`; None if time or room ran out.
+
+        The step's thought grows by `lead` and what the model wrote.
+        """
+        prompt = self._fitted(lead)
+        if prompt is None:
+            return None
+        left = self.tokens_left
+        outcome = yield Generate(
+            step=self.step,
+            prompt=prompt,
+            max_tokens=max(1, max_tokens if left is None else min(max_tokens, left)),
+            stop=stop,
+            cut=cut,
+            sampling=self.options.sampling,
+            lead=lead,
+            final=final,
+        )
+        if isinstance(outcome, OutOfTime):
+            return None
+        if not isinstance(outcome, Completion):
+            raise TypeError("a Generate was answered with passages")
+        self._write(outcome, lead + outcome.text)
+        return outcome.text
+
+    def conclude(
+        self, marker: str, read: Callable[[str], str], reason: StopReason
+    ) -> Generator[Effect, Outcome, Trajectory]:
+        """Append the answer marker, let the model fill it in, and end.
+
+        `reason` is why the flow came to this; it becomes the stop reason if no answer comes of
+        it, and stays "budget" beside one.
+        """
+        if not self._steps:
+            self.open()
+        cut = sentence_end if self.format.step_end == "sentence" else None
+        text = yield from self.generate(
+            lead=marker, final=True, stop=("\n",), cut=cut, max_tokens=ANSWER_TOKENS * 2
+        )
+        answer = read(text) if text else ""
+        return self.finish(answer, "answer" if answer and reason != "budget" else reason)
+
+    def finish(self, answer: str, stop_reason: StopReason) -> Trajectory:
+        """The finished trajectory, with its citations."""
+        return Trajectory(
+            strategy=self._strategy,
+            question=self._question,
+            steps=tuple(self._steps),
+            answer=answer,
+            stop_reason=stop_reason,
+            citations=used_passages(self._steps),
+            dropped=tuple(self._dropped),
+        )
+
+    def _write(self, completion: Completion, text: str) -> None:
+        """Add a completion, and the text that came with it, to the open step."""
+        step = self._steps[-1]
+        thought = f"{step.thought}{text}".strip()
+        self._steps[-1] = Step(step.query, step.passages, thought, (*step.completions, completion))
+        self._spent += completion.num_completion_tokens
+
+    def _fitted(self, lead: str) -> Prompt | None:
+        """The prompt, less what had to go for it to fit the model."""
+        while True:
+            context = Context(
+                instruction=self.options.instruction,
+                demonstrations=self._demonstrations,
+                passages=self._passages,
+                question=self._asked,
+                written=self.written + lead,
+            )
+            prompt = self._render(context, self.format)
+            if self._fits(prompt.text):
+                return prompt
+            if not self._make_room():
+                return None
+
+    def _check_question(self) -> None:
+        """Refuse a question that leaves no room for a passage, before anything is spent on it."""
+        bare = self._render(Context(self.options.instruction, (), (), self._asked, ""), self.format)
+        if not self._fits(bare.text):
+            raise PromptTooLong(
+                f"the question takes {self.format.count_tokens(bare.text)} tokens with its prompt; "
+                f"this model reads at most {self.format.max_prompt_tokens}: ask a shorter question",
+                param="messages",
+            )
+
+    def _fits(self, text: str) -> bool:
+        limit = self.format.max_prompt_tokens
+        # No tokenizer makes more tokens than bytes, so that a short prompt need not be counted.
+        return (
+            len(text.encode()) + _ADDED_TOKENS <= limit or self.format.count_tokens(text) <= limit
+        )
+
+    def _make_room(self) -> bool:
+        """Leave out one thing: a demonstration, else the passage that is needed least."""
+        if self._demonstrations:
+            self._demonstrations.pop(0)
+            return True
+        if not self._passages:
+            return False
+        used = set(used_passages(self._steps))
+        current = {p.id for p in self._steps[-1].passages} if self._steps else set()
+        # Oldest first: what no step has used, then what one has; this step's own find goes
+        # last, its worst passage first.
+        old = [p for p in self._passages if p.id not in current]
+        order = [p for p in old if p.id not in used] + [p for p in old if p.id in used]
+        victim = (order or self._passages[::-1])[0]
+        self._passages.remove(victim)
+        self._dropped.append(victim.id)
+        return True

@@ -1,0 +1,95 @@
+"""Render passages for a prompt, in the one place where untrusted text becomes a prompt.
+
+Whatever stands in a passage, the rendered block is exactly a header line, a text line and a
+blank line. Nothing in it can pass for an answer flag, a follow-up, a question, a role, another
+passage's header or a special token of the model. Serving and training both render here.
+What is left out: persuading text ("ignore the above"), which no rewriting removes.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+from steper_serve.trajectory import Passage
+
+HEADER = "Wikipedia Title:"
+
+# A label with its colon is what the protocol of a prompt is made of; without the colon it is
+# prose. Spaces may be several, a colon may be any of its look-alikes.
+_LABELS = (
+    "so the answer is",
+    "so the final answer is",
+    "follow up",
+    "follow-up",
+    "intermediate answer",
+    "are follow up questions needed here",
+    "wikipedia title",
+    "passages",
+    "passage",
+    "question",
+    "answer",
+    "q",
+    "a",
+    "user",
+    "assistant",
+    "system",
+    "human",
+)
+_LABEL = re.compile(
+    r"\b(" + "|".join(label.replace(" ", r"\s+") for label in _LABELS) + r")(\s*[:꞉∶﹕︓])+",
+    re.IGNORECASE,
+)
+# Control tokens of well-known templates, for a model whose tokenizer we cannot ask.
+_TEMPLATE_TOKEN = re.compile(
+    r"<\|[^|<>]{1,64}\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:think|tool_call)>"
+)
+# Full-width forms of ASCII stand for the ASCII they look like.
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+
+
+@lru_cache(maxsize=4096)
+def render_passage(title: str, text: str, special_tokens: tuple[str, ...]) -> str:
+    """A passage as every prompt shows it: `Wikipedia Title: {title}\\n{text}\\n\\n`."""
+    return f"{HEADER} {neutralise(title, special_tokens)}\n{neutralise(text, special_tokens)}\n\n"
+
+
+def render_passages(passages: Sequence[Passage], special_tokens: tuple[str, ...]) -> str:
+    """The rendered passages, one after the other."""
+    return "".join(render_passage(p.title, p.text, special_tokens) for p in passages)
+
+
+def neutralise(text: str, special_tokens: Sequence[str] = ()) -> str:
+    """`text` as one line in which no protocol label and no special token is left."""
+    line = one_line(text, special_tokens)
+    while (quiet := _LABEL.sub(r"\1 -", line)) != line:
+        line = without_special_tokens(quiet, special_tokens)
+    return line
+
+
+def one_line(text: str, special_tokens: Sequence[str] = ()) -> str:
+    """`text` on one line, without invisible characters and special tokens; labels may stay.
+
+    For what the asker wrote, whose words are the request and are not rewritten.
+    """
+    visible = "".join(c for c in text.translate(_FULL_WIDTH) if c.isspace() or not _hidden(c))
+    return without_special_tokens(" ".join(visible.split()), special_tokens)
+
+
+def without_special_tokens(text: str, special_tokens: Sequence[str]) -> str:
+    """`text` in which each special token is broken up by a space."""
+    while True:
+        broken = _TEMPLATE_TOKEN.sub(lambda match: _break(match.group()), text)
+        for token in special_tokens:
+            broken = broken.replace(token, _break(token))
+        if broken == text:
+            return text
+        text = broken
+
+
+def _break(token: str) -> str:
+    return f"{token[0]} {token[1:]}" if len(token) > 1 else " "
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")

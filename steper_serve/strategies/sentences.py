@@ -1,0 +1,38 @@
+"""Where a sentence ends: the stop rule for a model that does not end its own steps.
+
+Incremental: it looks at the text so far and answers only when the next word has begun, so
+that "Edward L. Cahn" and "the U.S. Army" stay whole. What is left out: languages other than
+those written with Latin punctuation.
+"""
+
+import re
+
+# A full stop after one of these is part of the word.
+_ABBREVIATIONS = frozenset(
+    "adm approx ave capt co col corp dept dr ed est etc fig fr gen gov hon inc jr lt ltd maj mme "
+    "mr mrs ms mt nos op pp pres prof rep rev rt sen sgt sr st vol vs "
+    "jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
+_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]*\w)")
+_LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+$")
+
+
+def sentence_end(text: str) -> int | None:
+    """Index just past the first sentence of `text`, or None while it is not known to end.
+
+    >>> sentence_end("It was made by Edward L. Cahn. He")
+    30
+    """
+    for match in _END.finditer(text):
+        if not _inside_a_name(text[: match.start() + 1]) and text[: match.start()].strip():
+            return match.end()
+    return None
+
+
+def _inside_a_name(text: str) -> bool:
+    """Whether the full stop that ends `text` belongs to an abbreviation or an initial."""
+    match = _LAST_WORD.search(text)
+    if match is None or not text.endswith("."):
+        return False
+    word = match.group()[:-1]
+    return (len(word) == 1 and word.isupper()) or "." in word or word.lower() in _ABBREVIATIONS
