@@ -1,8 +1,10 @@
 """BM25 search with Tantivy, embedded: build, change, open and search an index.
 
 Scores are Tantivy's BM25 (k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5))), summed
-over the fields title and text. Words are runs of letters and digits, lower-cased, English-stemmed,
-at most 40 bytes long. CHOICE
+over the fields title and text. A word is a run of letters and digits, lower-cased, without
+accents, at most 40 bytes long. It is not stemmed, and stop words stay, because neither finds
+more of the supporting passages (benchmarks/README.md, "Field tokenisation") and both confuse
+names: "Gavos" with "Gavo", the film "It" with nothing.
 
 A query is words and never syntax: it passes through the same analyser, and each distinct word
 becomes one optional term of each field. Ties break by Tantivy's document order, which is the
@@ -21,7 +23,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
@@ -29,18 +31,15 @@ from typing import IO, Any, Self
 import tantivy
 
 from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
-from steper_serve.retrieval import generations
+from steper_serve.retrieval import generations, manifest
+from steper_serve.retrieval.manifest import IndexInfo
+from steper_serve.retrieval.self_check import Sample, failed, self_check
 from steper_serve.trajectory import Passage
 
-SCHEMA_VERSION = 1
-
 _FIELDS = ("title", "text")
-_MANIFEST = "steper-index.json"
 _HEAP_BYTES = 128_000_000
 _MAX_WORD_BYTES = 40
 _MAX_ID_BYTES = 4_096  # Tantivy drops terms beyond 65,530 without a word
-_SAMPLE_SIZE, _SAMPLE_WORDS, _SAMPLE_TOP_K = 64, 16, 10
-_SCORE_TOLERANCE = 1e-3
 _RETRIES = 3
 
 
@@ -52,8 +51,8 @@ class Reading:
     index; the rest acts on queries alone.
     """
 
-    stem: bool = True
-    fold: bool = False
+    stem: bool = False
+    fold: bool = True
     stop_words: bool = True
     count_repeats: bool = False
     title_boost: float = 1.0
@@ -63,29 +62,6 @@ class Reading:
         """The name of how the fields are tokenised, kept with the index."""
         filters = ("ascii",) * self.fold + ("english-stems",) * self.stem
         return "+".join(("words", f"max{_MAX_WORD_BYTES}bytes", "lower", *filters))
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """One generation of an index, as the writer saw it.
-
-    Args:
-        generation: the name of its folder.
-        num_documents: passages that a search can find.
-        size_bytes: of its files on disk.
-        created: when it went live, UTC, ISO 8601.
-        schema_version: of the fields; another one cannot be read.
-        analyser: how the fields are tokenised.
-        tantivy_version: what wrote it.
-    """
-
-    generation: str
-    num_documents: int
-    size_bytes: int
-    created: str
-    schema_version: int
-    analyser: str
-    tantivy_version: str
 
 
 def build(passages: Iterable[Passage], target: Path) -> IndexInfo:
@@ -160,7 +136,7 @@ def info(target: Path) -> IndexInfo:
     Raises:
         IndexUnavailable: there is none, or this version cannot read it.
     """
-    return _manifest(generations.live(target))
+    return manifest.read(generations.live(target))
 
 
 class Bm25Retriever:
@@ -239,9 +215,14 @@ class _Opened:
         hits = self.searcher.search(self.query(query), num, count=False).hits
         return tuple(_passage(self.searcher.doc(where), score) for score, where in hits)
 
+    def words(self, text: str) -> list[str]:
+        """The words that `text` is read as in a query."""
+        found: list[str] = self.query_analyser.analyze(_encodable(text))
+        return found
+
     def query(self, text: str) -> Any:
         """The words of `text` as optional terms of each field."""
-        words = Counter(self.query_analyser.analyze(_encodable(text)))
+        words = Counter(self.words(text))
         terms = [self._term(field, word, n) for field in _FIELDS for word, n in words.items()]
         return tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
 
@@ -261,23 +242,6 @@ class _Opened:
         )
         hits = self.searcher.search(both, 1, count=False).hits
         return hits[0][0] if hits else None
-
-
-class _Sample:
-    """Evenly spaced passages of a stream of unknown length, in constant memory."""
-
-    def __init__(self) -> None:
-        self.passages: list[Passage] = []
-        self._stride = 1
-        self._num = 0
-
-    def offer(self, passage: Passage) -> None:
-        if self._num % self._stride == 0:
-            self.passages.append(passage)
-        self._num += 1
-        if len(self.passages) > 2 * _SAMPLE_SIZE:
-            self.passages = self.passages[::2]
-            self._stride *= 2
 
 
 def _schema() -> Any:
@@ -352,7 +316,7 @@ def _heir(target: Path) -> Iterator[tuple[_Opened, Path, Any]]:
         old = _open(live, Reading(), generations.stamp(target))
         # Tantivy replaces these two by rename, but copies cost nothing and need no trust
         copied = frozenset({"meta.json", ".managed.json"})
-        left = frozenset({_MANIFEST, ".tantivy-meta.lock", ".tantivy-writer.lock"})
+        left = frozenset({manifest.FILE_NAME, ".tantivy-meta.lock", ".tantivy-writer.lock"})
         generations.inherit(live, new, copied=copied, left=left)
         with _storage(target):
             index = tantivy.Index.open(str(new))
@@ -371,7 +335,7 @@ def _finish(
     old: _Opened | None = None,
 ) -> IndexInfo:
     """Feed `passages` to the new generation, check it and seal it."""
-    sample = _Sample()
+    sample = Sample()
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=new) as ids:
         num = _feed(target, index, passages, ids, sample, old)
         if num == 0:
@@ -379,7 +343,7 @@ def _finish(
         _expect_count(index, num_before + num)
         _refuse_duplicates(index, ids)
     info = _seal(new, num_before + num, reading)
-    _self_check(_open(new, reading, None), sample.passages)
+    self_check(_open(new, reading, None), sample.passages)
     return info
 
 
@@ -388,7 +352,7 @@ def _feed(
     index: Any,
     passages: Iterable[Passage],
     ids: IO[str],
-    sample: _Sample,
+    sample: Sample,
     old: _Opened | None,
 ) -> int:
     """Index `passages` with one thread, so that their order is kept; give their number."""
@@ -422,7 +386,7 @@ def _num_with_id(searcher: Any, schema: Any, id: str) -> int:
 def _expect_count(index: Any, num: int) -> None:
     index.reload()
     if index.searcher().num_docs != num:
-        raise _failed(f"{num} passages went in and {index.searcher().num_docs} are there")
+        raise failed(f"{num} passages went in and {index.searcher().num_docs} are there")
 
 
 def _refuse_duplicates(index: Any, ids: IO[str]) -> None:
@@ -439,39 +403,6 @@ def _refuse_duplicates(index: Any, ids: IO[str]) -> None:
             )
 
 
-def _self_check(opened: _Opened, sample: list[Passage]) -> None:
-    """See that sampled passages are found by their title and first words.
-
-    A passage may be missing from the top hits only if those score at least what it scores
-    itself, as identical texts do; and different queries must not all have one answer.
-
-    Raises:
-        IndexUnavailable: they are not, so the index is broken.
-    """
-    answers: dict[frozenset[str], tuple[Passage, ...]] = {}
-    for passage in sample:
-        query = " ".join([passage.title, *passage.text.split()[:_SAMPLE_WORDS]])
-        words = frozenset(opened.query_analyser.analyze(query))
-        if not words:  # nothing but punctuation: no query can find it
-            continue
-        hits = opened.search(query, _SAMPLE_TOP_K)
-        answers[words] = tuple(hits)
-        if any(hit.id == passage.id for hit in hits):
-            continue
-        own = opened.own_score(query, passage.id)
-        if own is None or not hits or (hits[-1].score or 0.0) < own - _SCORE_TOLERANCE:
-            raise _failed(f"passage {passage.id!r} is not found by its title and first words")
-    if len(answers) > 1 and len(set(answers.values())) == 1:
-        raise _failed(f"{len(answers)} different queries found the same passages")
-
-
-def _failed(what: str) -> IndexUnavailable:
-    return IndexUnavailable(
-        f"the new index failed its self-check ({what}) and is not used; what was live stays so. "
-        "Try again; if it fails again, report it with this message"
-    )
-
-
 def _seal(new: Path, num_documents: int, reading: Reading) -> IndexInfo:
     """Write the manifest that makes a folder of Tantivy's a generation."""
     sealed = IndexInfo(
@@ -479,30 +410,12 @@ def _seal(new: Path, num_documents: int, reading: Reading) -> IndexInfo:
         num_documents=num_documents,
         size_bytes=generations.size_bytes(new),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema_version=SCHEMA_VERSION,
+        schema_version=manifest.SCHEMA_VERSION,
         analyser=reading.analyser,
         tantivy_version=tantivy.__version__,
     )
-    generations.write_durably(new / _MANIFEST, json.dumps(asdict(sealed), indent=1) + "\n")
+    manifest.write(new, sealed)
     return sealed
-
-
-def _manifest(generation: Path) -> IndexInfo:
-    file = generation / _MANIFEST
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        version = found["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IndexUnavailable(
-            f"{file} is missing or broken ({error}): build the index again "
-            "(steper-serve index build)"
-        ) from error
-    if version != SCHEMA_VERSION:
-        raise IndexUnavailable(
-            f"the index in {generation} has schema version {version} and this program reads "
-            f"{SCHEMA_VERSION}: build the index again (steper-serve index build)"
-        )
-    return IndexInfo(**found)
 
 
 def _open_live(target: Path, reading: Reading) -> _Opened:
@@ -518,10 +431,10 @@ def _open_live(target: Path, reading: Reading) -> _Opened:
 
 
 def _open(generation: Path, reading: Reading, stamp: generations.Stamp | None) -> _Opened:
-    manifest = _manifest(generation)
-    if manifest.analyser != reading.analyser:
+    info = manifest.read(generation)
+    if info.analyser != reading.analyser:
         raise IndexUnavailable(
-            f"the index in {generation} was built with the analyser {manifest.analyser!r} and "
+            f"the index in {generation} was built with the analyser {info.analyser!r} and "
             f"this program reads {reading.analyser!r}: build the index again"
         )
     try:
@@ -532,7 +445,7 @@ def _open(generation: Path, reading: Reading, stamp: generations.Stamp | None) -
             index.schema,
             reading,
             _analyser(reading, for_query=True),
-            manifest,
+            info,
             stamp,
         )
     except (ValueError, OSError) as error:
