@@ -1,0 +1,183 @@
+"""What a model wants its prompts to look like: from its tokenizer and its `steper.json`.
+
+`steper.json` may stand in a model's directory (or hub repository) and marks it as a student of
+the recipe. All keys are optional:
+
+    strategies   names it was trained for or is served with; default: any
+    instruction  the line before a question; default: none
+    few_shot     whether demonstrations go before the passages; default: false
+    step_end     "eos" (it ends each step with end-of-sequence, the default) or "sentence"
+    chat         whether its chat template, if it has one, is used; default: true
+
+What is left out: the prompts themselves (strategies), and the engine.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from jinja2 import TemplateError
+from transformers import AutoTokenizer
+
+from steper_serve.errors import ConfigurationError
+from steper_serve.trajectory import PromptFormat
+
+CARD = "steper.json"
+DEFAULT_INSTRUCTION = (
+    "Use the passages to work towards the answer, one fact per sentence, and finish with "
+    '"So the answer is:" followed by the answer alone.'
+)
+# Unlike anything a template adds, changes or strips.
+SENTINEL = "stepersentinelquestion"
+
+Style = Literal["auto", "student", "few-shot"]
+
+
+def load_format(
+    model: str,
+    *,
+    max_model_len: int,
+    reserve: int,
+    style: Style = "auto",
+    local_files_only: bool = False,
+) -> PromptFormat:
+    """The `PromptFormat` of a model.
+
+    Args:
+        model: a directory, which is read without any network access, or a hub id.
+        max_model_len: its context length in tokens.
+        reserve: tokens of it kept for what is generated.
+        style: "auto" follows steper.json, and without one takes the model for an untuned one
+            (instruction line, demonstrations, steps are sentences). "student" takes it for a
+            student even without steper.json; "few-shot" takes it for untuned in spite of one.
+        local_files_only: for a hub id, use what was downloaded before and nothing else.
+
+    Raises:
+        ConfigurationError: the tokenizer or steper.json cannot be read or used.
+    """
+    if max_model_len <= reserve:
+        raise ConfigurationError(
+            f"A context of {max_model_len} tokens leaves no room for a prompt beside the "
+            f"{reserve} kept for generation. Raise max_model_len or lower the token limit."
+        )
+    tokenizer = _tokenizer(model, local_files_only)
+    card = _card(model, style, local_files_only)
+    chat = _chat(tokenizer, model) if card.pop("chat") else None
+    added = 0 if chat else tokenizer.num_special_tokens_to_add()
+
+    def count_tokens(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False))
+
+    return PromptFormat(
+        max_prompt_tokens=max_model_len - reserve - added,
+        count_tokens=count_tokens,
+        special_tokens=_special_tokens(tokenizer),
+        chat=chat,
+        **card,
+    )
+
+
+def _tokenizer(model: str, local_files_only: bool) -> Any:
+    local = local_files_only or Path(model).is_dir()
+    try:
+        return AutoTokenizer.from_pretrained(model, local_files_only=local)
+    except (OSError, ValueError, KeyError) as error:
+        advice = (
+            "The directory must hold the tokenizer files (tokenizer.json and its config)."
+            if Path(model).is_dir()
+            else "Give a model directory, or a hub id that this machine can reach or has "
+            f"downloaded before (`hf download {model}`)."
+        )
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigurationError(
+            f"No tokenizer could be read for the model {model!r}: {reason} {advice}"
+        ) from error
+
+
+def _card(model: str, style: Style, local_files_only: bool) -> dict[str, Any]:
+    untuned = {
+        "strategies": (),
+        "instruction": DEFAULT_INSTRUCTION,
+        "few_shot": True,
+        "step_end": "sentence",
+        "chat": True,
+    }
+    student = untuned | {"instruction": "", "few_shot": False, "step_end": "eos"}
+    path = None if style == "few-shot" else _card_path(model, local_files_only)
+    if path is not None:
+        return student | _read_card(path)
+    return student if style == "student" else untuned
+
+
+def _card_path(model: str, local_files_only: bool) -> Path | None:
+    if Path(model).is_dir():
+        path = Path(model) / CARD
+        return path if path.exists() else None
+    try:
+        return Path(hf_hub_download(model, CARD, local_files_only=local_files_only))
+    except EntryNotFoundError:  # not in the repository, or offline and not downloaded
+        return None
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ConfigurationError(
+            f"The hub could not be asked for {CARD} of {model!r}: {error}"
+        ) from error
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not readable as JSON: {error}") from error
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"{path} must hold one JSON object, not {data!r}")
+    for key, value in data.items():
+        _check_key(path, key, value)
+    return {k: tuple(v) if k == "strategies" else v for k, v in data.items()}
+
+
+def _check_key(path: Path, key: str, value: Any) -> None:
+    rules: dict[str, tuple[bool, str]] = {
+        "strategies": (
+            isinstance(value, list) and all(isinstance(v, str) for v in value),
+            "a list of strategy names",
+        ),
+        "instruction": (isinstance(value, str), "a string"),
+        "few_shot": (isinstance(value, bool), "true or false"),
+        "step_end": (value in ("eos", "sentence"), '"eos" or "sentence"'),
+        "chat": (isinstance(value, bool), "true or false"),
+    }
+    if key not in rules:
+        raise ConfigurationError(f"{path}: unknown key {key!r}; known are {', '.join(rules)}")
+    fits, wanted = rules[key]
+    if not fits:
+        raise ConfigurationError(f"{path}: {key!r} must be {wanted}, not {value!r}")
+
+
+def _chat(tokenizer: Any, model: str) -> tuple[str, str] | None:
+    """What the chat template puts before and after a user's turn, to the open assistant turn."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": SENTINEL}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+    except (TemplateError, ValueError) as error:
+        raise ConfigurationError(f"The chat template of {model!r} fails: {error}") from error
+    parts = text.split(SENTINEL)
+    if len(parts) != 2:
+        raise ConfigurationError(
+            f"The chat template of {model!r} shows the user's text {len(parts) - 1} times, not "
+            f'once, so no prompt can be built from it. Set "chat": false in its {CARD}.'
+        )
+    return parts[0], parts[1]
+
+
+def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    added = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    return tuple(dict.fromkeys([*map(str, tokenizer.all_special_tokens), *added]))
