@@ -36,11 +36,17 @@ def read(path: Path) -> Iterator[Passage]:
     if not path.exists():
         raise CorpusError(f"{path} does not exist: give a file or folder that does")
     if path.is_dir():
-        found = [path / name for name in _BEIR_FILES if (path / name).is_file()]
-        return _read_records(found[0]) if found else documents.read_folder(path)
+        records_file = holds_records(path)
+        return _read_records(records_file) if records_file else documents.read_folder(path)
     if documents.is_document(path):
         return documents.read_file(path, path.name)
     return _read_records(path)
+
+
+def holds_records(folder: Path) -> Path | None:
+    """The file that makes a folder a BEIR one; None for a folder of documents."""
+    files = (folder / name for name in _BEIR_FILES)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _read_records(file: Path) -> Iterator[Passage]:

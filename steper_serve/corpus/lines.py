@@ -24,7 +24,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """
     try:
         with file.open("rb") as raw:
-            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if file.suffix == ".gz" else raw
+            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if file.suffix == ".gz" else raw
     except OSError as error:
         raise CorpusError(f"cannot read {file}: {error}; see that it is whole") from error
 

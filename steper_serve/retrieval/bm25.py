@@ -32,7 +32,7 @@ import tantivy
 
 from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
 from steper_serve.retrieval import generations, manifest
-from steper_serve.retrieval.manifest import IndexInfo
+from steper_serve.retrieval.manifest import IndexInfo as IndexInfo
 from steper_serve.retrieval.self_check import Sample, failed, self_check
 from steper_serve.trajectory import Passage
 
