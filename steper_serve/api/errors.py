@@ -1,0 +1,90 @@
+"""Errors on the wire: always one top-level `error` object, as OpenAI shapes it.
+
+An error from inside a loop carries the steps that were finished before it.
+"""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from steper_serve.api.streams import ClientGone
+from steper_serve.errors import InvalidRequest, SteperError
+
+
+class _HttpError(InvalidRequest):
+    """What Starlette itself refuses: an unknown path, a wrong method."""
+
+
+def error_json(error: SteperError) -> dict[str, Any]:
+    """OpenAI's error object for an error of ours."""
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.steps:
+        body["steper"] = {"steps": [asdict(step) for step in error.steps]}
+    return {"error": body}
+
+
+def error_frame(error: SteperError) -> bytes:
+    """An error as one Server-Sent Event: the last of a stream that broke."""
+    return b"data: " + json.dumps(error_json(error)).encode() + b"\n\n"
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every failure in this shape."""
+    app.add_exception_handler(SteperError, _steper_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientGone, _client_gone)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _steper_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SteperError)  # noqa: S101 - for the type checker
+    return JSONResponse(error_json(error), error.status)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        why = first.get("ctx", {}).get("error", first["msg"])
+        return await _steper_error(request, InvalidRequest(f"the body is not valid JSON: {why}"))
+    param = _param(first["loc"])
+    said = first["msg"][:1].lower() + first["msg"][1:]
+    message = f"{param}: {said}" if param else f"the body must be a JSON object: {said}"
+    return await _steper_error(request, InvalidRequest(message, param=param))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    response = JSONResponse(error_json(_HttpError(message)), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises it again for the server's log once this is sent.
+    return JSONResponse(error_json(SteperError("internal error; the server's log has it")), 500)
+
+
+def _param(location: tuple[Any, ...]) -> str | None:
+    """The field that a validation error is about; a union's branches are not fields."""
+    path = [str(part) for part in location if part != "body"]
+    if "content" in path:
+        path = path[: path.index("content") + 1]
+    return ".".join(part for part in path if "[" not in part) or None

@@ -1,0 +1,71 @@
+"""The model itself, without the loop: `steper-raw`, for clients that ask for titles and tags.
+
+Its prompt is the text of all messages, one after the other, as the user's turn. A student that
+was trained for the loop alone has little to say here.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from openai.types.chat import ChatCompletion
+
+from steper_serve.api.errors import error_frame
+from steper_serve.api.reply import Reply
+from steper_serve.api.request import ChatRequest
+from steper_serve.api.streams import DONE, frame
+from steper_serve.errors import InvalidRequest, SteperError
+from steper_serve.loop import Loop
+from steper_serve.trajectory import Completion, Delta, Generate, Prompt, Usage
+
+DEFAULT_MAX_TOKENS = 256
+
+
+async def answer(loop: Loop, request: ChatRequest) -> ChatCompletion:
+    """The whole completion of a checked request."""
+    async with aclosing(loop.model.generate(_effect(loop, request))) as output:
+        async for part in output:
+            if isinstance(part, Completion):
+                done = part
+    return Reply(request.model).whole(done.text, done.finish_reason, _usage(done))
+
+
+async def stream(loop: Loop, request: ChatRequest) -> AsyncGenerator[bytes, None]:
+    """The completion of a checked request as Server-Sent Events, as it comes."""
+    reply = Reply(request.model)
+    held = frame(reply.chunk(role="assistant", content=""))
+    try:
+        async with aclosing(loop.model.generate(_effect(loop, request))) as output:
+            async for part in output:
+                if isinstance(part, Delta):
+                    yield held + frame(reply.chunk(content=part.text))
+                    held = b""
+                else:
+                    done = part
+        held += frame(reply.chunk(finish_reason=done.finish_reason))
+        if request.stream_options and request.stream_options.include_usage:
+            held += frame(reply.usage_chunk(_usage(done)))
+        yield held + DONE
+    except SteperError as error:
+        if held:
+            raise
+        yield error_frame(error)
+
+
+def _effect(loop: Loop, request: ChatRequest) -> Generate:
+    # A lone surrogate is valid in JSON and in no text.
+    said = "\n\n".join(m.text for m in request.messages).encode(errors="replace").decode()
+    if not said.strip():
+        raise InvalidRequest("the messages are empty", param="messages")
+    before, after = loop.format.chat or ("", "")
+    prompt = Prompt(f"{before}{said}{after}", user=said, templated=loop.format.chat is not None)
+    return Generate(
+        step=1,
+        prompt=prompt,
+        max_tokens=request.token_budget or DEFAULT_MAX_TOKENS,
+        stop=request.stop_strings,
+        sampling=request.sampling,
+    )
+
+
+def _usage(done: Completion) -> Usage:
+    return Usage(done.num_prompt_tokens, done.num_completion_tokens, done.num_cached_tokens)

@@ -1,0 +1,70 @@
+"""Work that ends when its client leaves, and Server-Sent Events.
+
+What is left out: what is sent (chat, raw).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+# A proxy must neither keep nor gather what is streamed.
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class ClientGone(Exception):
+    """The client has left; there is nobody to answer."""
+
+
+def frame(chunk: BaseModel) -> bytes:
+    """A pydantic model as one Server-Sent Event."""
+    return b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work`, or cancel it as soon as the client leaves.
+
+    Raises:
+        ClientGone: the client has left.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_wait_until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def event_stream(request: Request, frames: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    """A streamed response that opens with the first frame.
+
+    What goes wrong before it is still an error with a status of its own. Starlette cancels the
+    response, and with it `frames`, when the client leaves.
+    """
+    first = await unless_gone(request, anext(frames))
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        try:
+            yield first
+            async for following in frames:
+                yield following
+        finally:
+            await frames.aclose()
+
+    return StreamingResponse(body(), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _wait_until_gone(request: Request) -> None:
+    # The body has been read, so that the next message can only be the disconnect.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

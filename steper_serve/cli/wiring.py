@@ -1,0 +1,132 @@
+"""Put a `Loop` together from settings: index, model, prompts. Heavy imports happen inside."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steper_serve.errors import ConfigurationError
+from steper_serve.loop import Loop
+from steper_serve.retrieval import bm25
+from steper_serve.settings import Settings
+from steper_serve.strategies import STRATEGIES, demonstrations
+from steper_serve.trajectory import LanguageModel, PromptFormat
+
+if TYPE_CHECKING:
+    from steper_serve.generation.openai_endpoint import OpenAIEndpoint
+    from steper_serve.generation.vllm_engine import VllmEngine
+
+ASSETS = Path(str(files("steper_serve") / "assets"))
+STUDENT = ASSETS / "student"
+CORPUS = ASSETS / "corpus" / "corpus.jsonl"
+
+# Tokens kept free behind a prompt for what a step writes.
+_RESERVE = 160
+# Context length assumed of an endpoint that does not tell.
+_ENDPOINT_CONTEXT = 8192
+
+
+@asynccontextmanager
+async def open_loop(settings: Settings) -> AsyncIterator[Loop]:
+    """A loop that is ready to answer; the engine ends with the context.
+
+    Raises:
+        SteperError: the index, the model or a prompt file cannot be used; the message says why.
+    """
+    few_shot = {
+        name: demonstrations.load(strategy.prompt_file, settings.prompts)
+        for name, strategy in STRATEGIES.items()
+    }
+    retriever = bm25.Bm25Retriever.open(index_directory(settings))
+    async with _open_model(settings) as (model, format):
+        yield Loop(
+            model=model,
+            retriever=retriever,
+            format=format,
+            few_shot=few_shot,
+            strategy=settings.strategy,
+            max_steps=settings.max_steps,
+            top_k=settings.top_k,
+            max_seconds=settings.max_seconds,
+        )
+
+
+def index_directory(settings: Settings) -> Path:
+    """The index to serve: the one that is set, or the bundled corpus's, built if need be."""
+    if settings.index is not None:
+        return settings.index
+    from steper_serve import corpus
+
+    digest = hashlib.sha256(CORPUS.read_bytes()).hexdigest()[:12]
+    target = settings.cache_dir / f"bundled-index-{digest}"
+    if not (target / "CURRENT").exists():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot keep the bundled index in {settings.cache_dir}: {error}; "
+                "set STEPER_CACHE_DIR to a folder that can be written"
+            ) from error
+        bm25.build(corpus.read(CORPUS), target)
+    return target
+
+
+def model_name(settings: Settings) -> str:
+    """The model directory, hub id, or name at the endpoint that is to be used."""
+    return settings.model or str(STUDENT)
+
+
+@asynccontextmanager
+async def _open_model(settings: Settings) -> AsyncIterator[tuple[LanguageModel, PromptFormat]]:
+    model, format = await (
+        _start_engine(settings) if settings.endpoint is None else _open_endpoint(settings)
+    )
+    try:
+        yield model, format
+    finally:
+        await model.aclose()
+
+
+async def _start_engine(settings: Settings) -> "tuple[VllmEngine, PromptFormat]":
+    from steper_serve.generation.model_format import load_format
+    from steper_serve.generation.vllm_engine import VllmEngine
+
+    name = model_name(settings)
+    engine = await asyncio.to_thread(
+        VllmEngine.start,
+        name,
+        max_model_len=settings.max_model_len,
+        kv_cache_gib=settings.kv_cache_gib,
+        enforce_eager=bool(settings.enforce_eager),
+        engine_args=settings.engine_args,
+    )
+    length = engine.max_model_len
+    return engine, load_format(name, max_model_len=length, reserve=_RESERVE, style=settings.style)
+
+
+async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFormat]":
+    from steper_serve.generation.model_format import estimated_format, load_format
+    from steper_serve.generation.openai_endpoint import OpenAIEndpoint
+
+    if settings.endpoint is None or settings.model is None:
+        raise ConfigurationError("an --endpoint needs --model: the model's id there")
+    length = settings.max_model_len or _ENDPOINT_CONTEXT
+    format = (
+        estimated_format(max_model_len=length, reserve=_RESERVE, style=settings.style)
+        if settings.tokenizer is None
+        else load_format(
+            settings.tokenizer, max_model_len=length, reserve=_RESERVE, style=settings.style
+        )
+    )
+    endpoint = OpenAIEndpoint(
+        settings.endpoint,
+        settings.model,
+        api_key=settings.endpoint_key.get_secret_value() if settings.endpoint_key else None,
+        api=settings.endpoint_api,
+        vllm_extensions=settings.endpoint_is_vllm,
+    )
+    await endpoint.check()
+    return endpoint, format

@@ -1,0 +1,117 @@
+"""Every setting of the product, in one frozen object.
+
+Flags go before environment variables (`STEPER_…`), those before a TOML file. `cli` builds the
+one instance; nothing else reads the environment. What is left out: what a request may set.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from steper_serve.errors import ConfigurationError
+
+PREFIX = "STEPER_"
+DEFAULT_FILE = Path("steper.toml")
+# Variables with our prefix that are no settings: the settings' own file, the tests' data.
+_OTHER_VARIABLES = frozenset({"STEPER_CONFIG", "STEPER_DATA_DIR"})
+
+EngineArg = bool | int | float | str
+
+
+class Settings(BaseSettings):
+    """See `steper-serve serve --help` for each setting in a sentence."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    model: str | None = None
+    index: Path | None = None
+    cache_dir: Path = Path(os.path.expanduser("~/.cache/steper-serve"))
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: str | None = None
+
+    strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
+    max_steps: Annotated[int, Field(ge=1, le=10)] = 5
+    top_k: Annotated[int, Field(ge=1, le=20)] = 4
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    style: Literal["auto", "student", "few-shot"] = "auto"
+    prompts: Path | None = None
+
+    max_model_len: Annotated[int, Field(ge=64)] | None = None
+    kv_cache_gib: Annotated[float, Field(gt=0)] | None = None
+    enforce_eager: bool | None = None
+    engine_args: Mapping[str, EngineArg] = {}
+
+    endpoint: str | None = None
+    endpoint_api: Literal["completions", "chat"] = "completions"
+    endpoint_key: SecretStr | None = None
+    endpoint_is_vllm: bool = True
+    tokenizer: str | None = None
+
+
+def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """The settings from flags, environment and file; a flag that is None was not given.
+
+    Raises:
+        ConfigurationError: an unknown variable, key or value; the message names it.
+    """
+    _check_variables()
+    file = file or (Path(env) if (env := os.environ.get("STEPER_CONFIG")) else None)
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"there is no configuration file {file}")
+    source = file or DEFAULT_FILE
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            toml = TomlConfigSettingsSource(settings_cls, toml_file=source)
+            return init_settings, env_settings, toml
+
+    try:
+        return FromFile(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error, source)) from error
+    except ValueError as error:  # TOML, or JSON in a variable, that cannot be read
+        raise ConfigurationError(f"cannot read the settings ({source}): {error}") from error
+
+
+def _check_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see steper-serve serve --help"
+            raise ConfigurationError(f"unknown environment variable {name}: {hint}")
+
+
+def _one_line(error: ValidationError, file: Path) -> str:
+    parts = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        variable, flag = PREFIX + name.upper(), "--" + name.replace("_", "-")
+        where = f"{flag}, {variable} or `{name}` in {file}"
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"unknown setting `{name}` in {file}")
+        else:
+            parts.append(f"{where}: {problem['msg'].lower()}, not {problem['input']!r}")
+    return "; ".join(parts)
