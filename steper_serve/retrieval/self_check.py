@@ -4,6 +4,7 @@ What is left out: how good the search is (benchmarks/retrieval.py); this finds b
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from steper_serve.errors import IndexUnavailable
@@ -61,7 +62,10 @@ def self_check(opened: Searchable, sample: list[Passage]) -> None:
             continue
         hits = opened.search(query, _SAMPLE_TOP_K)
         answers[words] = tuple(hits)
-        if any(hit.id == passage.id for hit in hits):
+        found = next((hit for hit in hits if hit.id == passage.id), None)
+        if found is not None:
+            if replace(found, score=passage.score) != passage:
+                raise failed(f"passage {passage.id!r} does not come back as it went in")
             continue
         own = opened.own_score(query, passage.id)
         if own is None or not hits or (hits[-1].score or 0.0) < own - _SCORE_TOLERANCE:
