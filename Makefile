@@ -1,0 +1,61 @@
+# Everything a fresh machine with Python 3.11 and make needs. A second run installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ENGINE := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+STAMP := $(VENV)/.installed
+# PyTorch's CPU builds have an index of their own, which pip asks for torch alone. Where it is
+# out of reach, pip gives it up after some seconds and takes what it finds elsewhere.
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve check test format lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+install: $(STAMP)-$(ENGINE) ## Make .venv with all that serving needs
+
+serve: install ## Serve on 127.0.0.1:8000 (ARGS="--port 9000" passes flags on)
+	$(BIN)/steper-serve serve $(ARGS)
+
+check: $(STAMP)-dev ## Lint, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(STAMP)-dev ## Run every test (ARGS="-m 'not engine'" for the fast ones)
+	$(BIN)/pytest $(ARGS)
+
+format: $(STAMP)-dev ## Rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(BIN)/python ## Resolve the versions anew
+	$(PIP) install packaging
+	$(BIN)/python requirements/lock.py
+	$(BIN)/python requirements/lock.py --cuda
+
+clean: ## Remove .venv
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25"
+
+$(STAMP)-cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --no-deps --extra-index-url $(TORCH_CPU) $(shell grep '^torch==' requirements/cpu.lock)
+	$(PIP) install --no-deps --requirement requirements/cpu.lock
+	$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(STAMP)-cuda: requirements/cuda.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --constraint requirements/cuda.lock --editable .[cuda]
+	@touch $@
+
+$(STAMP)-dev: requirements/dev.lock $(STAMP)-$(ENGINE)
+	$(PIP) install --no-deps --requirement requirements/dev.lock
+	@touch $@

@@ -1,0 +1,93 @@
+"""A served application on a real socket, and the official client in strict validation."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import uvicorn
+from openai import AsyncOpenAI
+
+from steper_serve.api.app import create_app
+from steper_serve.errors import PassageNotFound
+from steper_serve.loop import Loop
+from steper_serve.strategies import STRATEGIES, demonstrations
+from steper_serve.trajectory import LanguageModel, Passage, PromptFormat
+
+PASSAGES = (
+    Passage("lum/1", "The Lumen", "The Lumen is a film made by Ada Frost."),
+    Passage("p 2", "Ada Frost", "Ada Frost was born in Verla.", url="https://example.org/ada"),
+    Passage("p3", "Verla", "Verla is a town on the river Olm."),
+)
+QUESTION = "Where was the maker of The Lumen born?"
+THOUGHTS = (
+    " The Lumen was made by Ada Frost.",
+    " Ada Frost was born in Verla.",
+    " So the answer is: Verla.",
+)
+STUDENT = PromptFormat(
+    max_prompt_tokens=500,
+    count_tokens=lambda text: len(text.split()),
+    step_end="eos",
+    instruction="",
+    few_shot=False,
+)
+
+
+class Shelf:
+    """A retriever that finds every passage with a word of the query in its title."""
+
+    def search(self, query: str, top_k: int) -> Sequence[Passage]:
+        said = set(query.lower().split())
+        found = [p for p in PASSAGES if said & set(p.title.lower().split())]
+        return [replace(p, score=1.0) for p in found[:top_k]]
+
+    def passage(self, id: str) -> Passage:
+        for passage in PASSAGES:
+            if passage.id == id:
+                return passage
+        raise PassageNotFound(f"no passage has the id {id!r}")
+
+
+def make_loop(model: LanguageModel, **changes: object) -> Loop:
+    few_shot = {name: demonstrations.load(s.prompt_file) for name, s in STRATEGIES.items()}
+    loop = Loop(model=model, retriever=Shelf(), format=STUDENT, few_shot=few_shot)
+    return replace(loop, **changes)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def served(loop: Loop) -> AsyncIterator[str]:
+    """The application of `loop` on a free port of this machine; gives its URL."""
+    config = uvicorn.Config(create_app(loop), port=0, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def client_of(loop: Loop) -> AsyncIterator[AsyncOpenAI]:
+    """The official client, strict and without retries, of a served loop."""
+    async with (
+        served(loop) as url,
+        AsyncOpenAI(
+            base_url=f"{url}/v1",
+            api_key="none",
+            max_retries=0,
+            _strict_response_validation=True,
+        ) as client,
+    ):
+        yield client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, with a generous bound, until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)

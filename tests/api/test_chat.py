@@ -1,0 +1,423 @@
+"""The contract of the endpoint, by the official client over a real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk
+
+from steper_serve.errors import EngineUnavailable
+from steper_serve.generation.scripted import ScriptedModel
+from steper_serve.trajectory import Generate
+from tests.api.serving import PASSAGES, QUESTION, THOUGHTS, client_of, make_loop, served, until
+
+ASKED = [{"role": "user", "content": QUESTION}]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncOpenAI]:
+    async with client_of(make_loop(ScriptedModel(_by_step))) as client:
+        yield client
+
+
+def _by_step(request: Generate) -> str:
+    """The thought that comes after those that the prompt already holds."""
+    return next((t for t in THOUGHTS if t not in request.prompt.text), "")
+
+
+async def _stream(client: AsyncOpenAI, **request: object) -> list[ChatCompletionChunk]:
+    stream = await client.chat.completions.create(
+        **{"model": "steper", "messages": ASKED, "stream": True, **request}
+    )
+    return [chunk async for chunk in stream]
+
+
+def _deltas(chunks: list[ChatCompletionChunk], name: str) -> list:
+    deltas = [c.choices[0].delta for c in chunks if c.choices]
+    return [value for d in deltas if (value := getattr(d, name, None))]
+
+
+async def test_answer_in_one_piece(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(model="steper", messages=ASKED)
+    message = done.choices[0].message
+    assert (message.role, message.content) == ("assistant", "Verla")
+    assert message.reasoning_content == "\n".join(t.strip() for t in THOUGHTS)
+    assert done.choices[0].finish_reason == "stop"
+    assert done.object == "chat.completion"
+    assert done.model == "steper"
+    assert message.tool_calls is None
+    assert not hasattr(done, "steper")
+
+
+async def test_a_missing_stream_means_json(client: AsyncOpenAI) -> None:
+    response = await client.chat.completions.with_raw_response.create(
+        model="steper", messages=ASKED
+    )
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(response.content)["choices"][0]["message"]["content"] == "Verla"
+
+
+async def test_stream_has_the_shape_that_clients_expect(client: AsyncOpenAI) -> None:
+    chunks = await _stream(client)
+    assert len({(c.id, c.created, c.model, c.object) for c in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert all(c.choices[0].delta.role is None for c in chunks[1:])
+    assert [c.choices[0].finish_reason for c in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert chunks[-1].choices[0].delta.model_dump(exclude_unset=True) == {}
+    assert all(c.usage is None for c in chunks)
+
+
+async def test_stream_and_json_say_the_same(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(model="steper", messages=ASKED)
+    chunks = await _stream(client)
+    message = done.choices[0].message
+    assert "".join(_deltas(chunks, "reasoning_content")) == message.reasoning_content
+    assert "".join(_deltas(chunks, "content")) == message.content
+    [annotations] = _deltas(chunks, "annotations")
+    assert annotations == [a.model_dump() for a in message.annotations]
+
+
+async def test_reasoning_comes_token_by_token(client: AsyncOpenAI) -> None:
+    pieces = _deltas(await _stream(client), "reasoning_content")
+    assert pieces == [
+        *("The", " Lumen", " was", " made", " by", " Ada", " Frost."),
+        *("\nAda", " Frost", " was", " born", " in", " Verla."),
+        *("\nSo", " the", " answer", " is:", " Verla."),
+    ]
+
+
+async def test_usage_counts_every_step(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(model="steper", messages=ASKED)
+    chunks = await _stream(client, stream_options={"include_usage": True})
+    assert done.usage.completion_tokens == sum(len(t.split()) for t in THOUGHTS)
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == done.usage
+    assert chunks[-2].choices[0].finish_reason == "stop"
+
+
+async def test_citations_resolve(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(model="steper", messages=ASKED)
+    cited = [a.url_citation for a in done.choices[0].message.annotations]
+    assert [c.title for c in cited] == ["The Lumen", "Ada Frost"]
+    assert all((c.start_index, c.end_index) == (0, len("Verla")) for c in cited)
+    assert cited[1].url == PASSAGES[1].url
+    async with httpx.AsyncClient() as http:
+        passage = (await http.get(cited[0].url)).json()
+    assert (passage["id"], passage["text"]) == (PASSAGES[0].id, PASSAGES[0].text)
+
+
+async def test_trace_in_one_piece(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(
+        model="steper", messages=ASKED, extra_body={"steper": {"trace": True}}
+    )
+    trace = done.steper
+    assert (trace["answer"], trace["strategy"], trace["stop_reason"]) == (
+        "Verla",
+        "ircot",
+        "answer",
+    )
+    assert [s["thought"] for s in trace["steps"]] == [t.strip() for t in THOUGHTS]
+    assert [s["query"] for s in trace["steps"]] == [QUESTION, *(t.strip() for t in THOUGHTS[:2])]
+    assert trace["steps"][0]["passages"][0] == {
+        "id": "lum/1",
+        "title": "The Lumen",
+        "score": 1.0,
+    }
+    assert trace["seconds"] > 0
+    assert trace["steps"][0]["retrieval_seconds"] > 0
+
+
+async def test_streamed_trace_has_the_schema_of_the_whole(client: AsyncOpenAI) -> None:
+    body = {"steper": {"trace": True}}
+    whole = (
+        await client.chat.completions.create(model="steper", messages=ASKED, extra_body=body)
+    ).steper
+    events = [c.steper for c in await _stream(client, extra_body=body) if hasattr(c, "steper")]
+    steps: dict[int, dict] = {}
+    for event in events[:-1]:
+        steps.setdefault(event["step"], {}).update(event)
+    told = ("query", "passages", "thought")
+    assert [{k: s[k] for k in told} for s in steps.values()] == [
+        {k: s[k] for k in told} for s in whole["steps"]
+    ]
+    assert events[-1].keys() == whole.keys() - {"steps"}
+    assert [set(e) & set(told) for e in events[:3]] == [{"query"}, {"passages"}, {"thought"}]
+
+
+async def test_earlier_turns_are_not_used(client: AsyncOpenAI) -> None:
+    turns = [
+        {"role": "system", "content": "Answer in French."},
+        {"role": "user", "content": "What is Verla?"},
+        {"role": "assistant", "content": "A town."},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+    ]
+    done = await client.chat.completions.create(model="steper", messages=turns)
+    assert done.choices[0].message.content == "Verla"
+
+
+async def test_neutral_values_are_accepted(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(
+        model="steper",
+        messages=ASKED,
+        n=1,
+        tools=[],
+        logprobs=False,
+        presence_penalty=0,
+        response_format={"type": "text"},
+        user="somebody",
+        store=False,
+        temperature=0.0,
+    )
+    assert done.choices[0].message.content == "Verla"
+
+
+REFUSED = [
+    ("n", {"n": 2}),
+    ("logprobs", {"logprobs": True}),
+    ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
+    ("response_format", {"response_format": {"type": "json_object"}}),
+    ("presence_penalty", {"presence_penalty": 1.0}),
+    ("logit_bias", {"logit_bias": {"1": 5}}),
+    ("stop", {"stop": ["."]}),
+    ("stream_options", {"stream_options": {"include_usage": True}}),
+    ("temperature", {"temperature": 3}),
+    ("top_p", {"top_p": 0}),
+    ("max_tokens", {"max_tokens": 0}),
+    ("seed", {"seed": "x"}),
+    ("modalities", {"modalities": ["text", "audio"]}),
+    ("best_of", {"best_of": 2}),
+    ("messages", {"messages": []}),
+    ("messages", {"messages": [{"role": "assistant", "content": "hello"}]}),
+    ("messages", {"messages": [{"role": "user", "content": "why " * 600}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": "  "}]}),
+    ("messages.0.role", {"messages": [{"role": "wizard", "content": "hello"}]}),
+    ("messages.0.content", {"messages": [{"role": "user", "content": 3}]}),
+    (
+        "messages.0.content",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+    ),
+    (
+        "messages.0.content",
+        {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+    ),
+    ("model", {"model": None}),
+    ("steper.max_steps", {"steper": {"max_steps": 11}}),
+    ("steper.top_k", {"steper": {"top_k": 0}}),
+    ("steper.max_seconds", {"steper": {"max_seconds": -1}}),
+    ("steper.strategy", {"steper": {"strategy": "magic"}}),
+    ("steper.index", {"steper": {"index": "/etc"}}),
+    ("steper.strategy", {"model": "steper-ircot", "steper": {"strategy": "self-ask"}}),
+    ("steper", {"model": "steper-raw", "steper": {"trace": True}}),
+]
+
+
+@pytest.mark.parametrize(("param", "change"), REFUSED)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_not_supported_is_refused_by_name(
+    param: str, change: dict, streamed: bool
+) -> None:
+    if streamed and param == "stream_options":
+        pytest.skip("supported while streaming")
+    body = {"model": "steper", "messages": ASKED, "stream": streamed, **change}
+    async with (
+        served(make_loop(ScriptedModel(THOUGHTS))) as url,
+        httpx.AsyncClient() as http,
+    ):
+        response = await http.post(f"{url}/v1/chat/completions", json=body)
+    assert response.status_code == 400
+    assert response.json().keys() == {"error"}
+    error = response.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert error["message"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[]", b"3", b'"text"', b"\xff\xfe", b"null"])
+async def test_a_body_that_is_no_json_object_is_refused(content: bytes) -> None:
+    async with (
+        served(make_loop(ScriptedModel(THOUGHTS))) as url,
+        httpx.AsyncClient() as http,
+    ):
+        response = await http.post(
+            f"{url}/v1/chat/completions",
+            content=content,
+            headers={"content-type": "application/json"},
+        )
+    assert response.status_code == 400
+    assert response.json().keys() == {"error"}
+
+
+async def test_unknown_model_is_404(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="steper-ircot") as caught:
+        await client.chat.completions.create(model="gpt-4", messages=ASKED)
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("gpt-4")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("GET", "/v1/passages/no-such", 404),
+        ("DELETE", "/v1/models", 405),
+    ],
+)
+async def test_every_error_has_openais_shape(method: str, path: str, status: int) -> None:
+    async with served(make_loop(ScriptedModel([]))) as url, httpx.AsyncClient() as http:
+        response = await http.request(method, url + path)
+    assert response.status_code == status
+    assert response.json().keys() == {"error"}
+    assert {"message", "type", "param", "code"} <= response.json()["error"].keys()
+
+
+async def test_models_are_listed(client: AsyncOpenAI) -> None:
+    listed = [model.id async for model in client.models.list()]
+    assert set(listed) == {
+        "steper",
+        "steper-ircot",
+        "steper-self-ask",
+        "steper-single",
+        "steper-direct",
+        "steper-raw",
+    }
+    assert (await client.models.retrieve("steper-ircot")).id == "steper-ircot"
+
+
+@pytest.mark.parametrize(
+    ("model", "texts", "steps"),
+    [
+        ("steper-single", THOUGHTS, [QUESTION, None, None]),
+        ("steper-direct", THOUGHTS, [None, None, None]),
+        (
+            "steper-self-ask",
+            [
+                " Yes.\nFollow up: Who made The Lumen?\n",
+                " Ada Frost made The Lumen.",
+                "So the final answer is: Verla\n",
+            ],
+            [QUESTION, "Who made The Lumen?"],
+        ),
+    ],
+)
+async def test_a_model_is_a_strategy(model: str, texts: tuple, steps: list) -> None:
+    async with client_of(make_loop(ScriptedModel(texts))) as client:
+        done = await client.chat.completions.create(
+            model=model, messages=ASKED, extra_body={"steper": {"trace": True}}
+        )
+    assert done.choices[0].message.content == "Verla"
+    assert done.steper["strategy"] == model.removeprefix("steper-")
+    assert [step["query"] for step in done.steper["steps"]] == steps
+
+
+async def test_the_raw_model_runs_no_loop() -> None:
+    model = ScriptedModel([" A title", " A title"])
+    async with client_of(make_loop(model)) as client:
+        turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+        done = await client.chat.completions.create(model="steper-raw", messages=turns, stop="\n")
+        chunks = await _stream(client, model="steper-raw", messages=turns)
+    assert done.choices[0].message.content == " A title"
+    assert "".join(_deltas(chunks, "content")) == " A title"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert model.requests[0].prompt.text == "Be brief.\n\nHi"
+    assert model.requests[0].stop == ("\n",)
+
+
+async def test_no_answer_is_told_by_the_finish_reason() -> None:
+    async with client_of(make_loop(ScriptedModel(["", ""]))) as client:
+        done = await client.chat.completions.create(
+            model="steper", messages=ASKED, extra_body={"steper": {"trace": True}}
+        )
+    assert done.choices[0].message.content == ""
+    assert done.choices[0].finish_reason == "length"
+    assert done.steper["stop_reason"] == "no_answer_marker"
+
+
+async def test_nothing_found_is_said_honestly(client: AsyncOpenAI) -> None:
+    asked = [{"role": "user", "content": "xyzzy?"}]
+    done = await client.chat.completions.create(model="steper", messages=asked)
+    assert done.choices[0].message.content == "The passages do not answer this."
+    assert done.choices[0].message.annotations == []
+
+
+async def test_a_token_budget_ends_an_answer_with_length(client: AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(
+        model="steper",
+        messages=ASKED,
+        max_completion_tokens=35,
+        extra_body={"steper": {"trace": True}},
+    )
+    assert done.choices[0].finish_reason == "length"
+    assert done.steper["stop_reason"] == "budget"
+    assert done.usage.completion_tokens <= 35
+
+
+async def test_a_failure_before_the_first_text_has_its_status() -> None:
+    model = ScriptedModel([EngineUnavailable("the engine is down")] * 2)
+    async with client_of(make_loop(model)) as client:
+        for streamed in (False, True):
+            with pytest.raises(openai.InternalServerError) as caught:
+                await client.chat.completions.create(
+                    model="steper", messages=ASKED, stream=streamed
+                )
+            assert caught.value.status_code == 503
+            assert caught.value.code == "engine_unavailable"
+
+
+async def test_a_failure_in_a_later_step_carries_the_steps_so_far() -> None:
+    script = [THOUGHTS[0], EngineUnavailable("the engine is down")]
+    async with client_of(make_loop(ScriptedModel(script))) as client:
+        with pytest.raises(openai.InternalServerError) as caught:
+            await client.chat.completions.create(model="steper", messages=ASKED)
+        assert caught.value.body["steper"]["steps"][0]["thought"] == THOUGHTS[0].strip()
+    async with client_of(make_loop(ScriptedModel(script))) as client:
+        with pytest.raises(openai.APIError, match="the engine is down") as broken:
+            await _stream(client)
+        assert len(broken.value.body["steper"]["steps"]) == 2
+
+
+async def test_readiness_follows_the_engine() -> None:
+    model = ScriptedModel([])
+    async with served(make_loop(model)) as url, httpx.AsyncClient() as http:
+        assert (await http.get(f"{url}/ready")).status_code == 200
+        model.down = "the engine has died"
+        response = await http.get(f"{url}/ready")
+        assert response.status_code == 503
+        assert response.json()["error"]["message"] == "the engine has died"
+        assert (await http.get(f"{url}/health")).status_code == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model_id", ["steper", "steper-raw"])
+async def test_a_client_that_leaves_frees_the_engine(streamed: bool, model_id: str) -> None:
+    model = ScriptedModel(THOUGHTS, gate=asyncio.Event())
+    async with client_of(make_loop(model)) as client:
+        request = asyncio.create_task(
+            _stream(client, model=model_id)
+            if streamed
+            else client.chat.completions.create(model=model_id, messages=ASKED)
+        )
+        await until(lambda: model.num_running() == 1)
+        request.cancel()
+        await until(lambda: model.num_running() == 0)
+
+
+async def test_concurrent_streams_never_mix() -> None:
+    async def ask(client: AsyncOpenAI, name: str) -> str:
+        asked = [{"role": "user", "content": f"Where is {name} of The Lumen?"}]
+        return "".join(_deltas(await _stream(client, messages=asked), "reasoning_content"))
+
+    def echo(request: Generate) -> str:
+        name = request.prompt.text.split("Q: Where is ")[1].split(" ")[0]
+        return f" {name}" * 20 + f". So the answer is: {name}."
+
+    async with client_of(make_loop(ScriptedModel(echo))) as client:
+        names = [f"N{n}" for n in range(24)]
+        texts = await asyncio.gather(*(ask(client, name) for name in names))
+    assert [set(t.split(". So")[0].split()) for t in texts] == [{name} for name in names]
