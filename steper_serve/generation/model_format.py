@@ -33,6 +33,28 @@ DEFAULT_INSTRUCTION = (
 # Unlike anything a template adds, changes or strips.
 SENTINEL = "stepersentinelquestion"
 
+UNTUNED: Mapping[str, Any] = {
+    "strategies": (),
+    "instruction": DEFAULT_INSTRUCTION,
+    "few_shot": True,
+    "step_end": "sentence",
+    "chat": True,
+}
+STUDENT: Mapping[str, Any] = {
+    "strategies": (),
+    "instruction": "",
+    "few_shot": False,
+    "step_end": "eos",
+    "chat": True,
+}
+USUAL_SPECIAL_TOKENS = (
+    *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"),
+    *("<|eot_id|>", "<|eom_id|>", "<|start|>", "<|message|>", "<|channel|>", "<|end|>"),
+    *("<|system|>", "<|user|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>"),
+    *("[INST]", "[/INST]", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>"),
+)
+
 Style = Literal["auto", "student", "few-shot"]
 
 
@@ -58,11 +80,7 @@ def load_format(
     Raises:
         ConfigurationError: the tokenizer or steper.json cannot be read or used.
     """
-    if max_model_len <= reserve:
-        raise ConfigurationError(
-            f"A context of {max_model_len} tokens leaves no room for a prompt beside the "
-            f"{reserve} kept for generation. Raise max_model_len or lower the token limit."
-        )
+    _check_room(max_model_len, reserve)
     tokenizer = _tokenizer(model, local_files_only)
     card = _card(model, style, local_files_only)
     chat = _chat(tokenizer, model) if card.pop("chat") else None
@@ -97,19 +115,40 @@ def _tokenizer(model: str, local_files_only: bool) -> Any:
         ) from error
 
 
+def estimated_format(*, max_model_len: int, reserve: int, style: Style = "auto") -> PromptFormat:
+    """A `PromptFormat` for a model behind an endpoint whose tokenizer is not at hand.
+
+    Tokens are guessed as a third of the bytes, more than English has with the usual
+    vocabularies; the control tokens are those of the usual families; there is no chat template.
+    `load_format` with the model's tokenizer is exact. "auto" means untuned here.
+
+    Raises:
+        ConfigurationError: no room for a prompt.
+    """
+    _check_room(max_model_len, reserve)
+    defaults = dict(STUDENT if style == "student" else UNTUNED)
+    del defaults["chat"]
+    return PromptFormat(
+        max_prompt_tokens=max_model_len - reserve,
+        count_tokens=lambda text: -(-len(text.encode()) // 3),
+        special_tokens=USUAL_SPECIAL_TOKENS,
+        **defaults,
+    )
+
+
+def _check_room(max_model_len: int, reserve: int) -> None:
+    if max_model_len <= reserve:
+        raise ConfigurationError(
+            f"A context of {max_model_len} tokens leaves no room for a prompt beside the "
+            f"{reserve} kept for generation. Raise max_model_len or lower the token limit."
+        )
+
+
 def _card(model: str, style: Style, local_files_only: bool) -> dict[str, Any]:
-    untuned = {
-        "strategies": (),
-        "instruction": DEFAULT_INSTRUCTION,
-        "few_shot": True,
-        "step_end": "sentence",
-        "chat": True,
-    }
-    student = untuned | {"instruction": "", "few_shot": False, "step_end": "eos"}
     path = None if style == "few-shot" else _card_path(model, local_files_only)
     if path is not None:
-        return student | _read_card(path)
-    return student if style == "student" else untuned
+        return dict(STUDENT) | _read_card(path)
+    return dict(STUDENT if style == "student" else UNTUNED)
 
 
 def _card_path(model: str, local_files_only: bool) -> Path | None:

@@ -5,14 +5,20 @@ one tokenises, streams and aborts. The only file of the project that imports vLL
 when an engine starts, because vLLM reads its environment (log level, usage statistics) as it is
 imported. What is left out: HTTP (openai_endpoint), and what a prompt looks like (model_format).
 
-vLLM is kept quiet: only its errors reach the terminal. `VLLM_LOGGING_LEVEL=INFO` in the
-environment brings its whole log back; any variable that is set there wins over the ones set here.
+vLLM is kept quiet: what its processes print goes to a file, which our errors name and whose cause
+they quote, so that standard output holds our output alone. `VLLM_LOGGING_LEVEL=INFO` in the
+environment brings the whole log to the terminal instead; a variable that is set there always
+wins over the ones set here.
 """
 
 import asyncio
 import difflib
 import itertools
+import json
 import os
+import re
+import sys
+import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import fields
@@ -47,8 +53,9 @@ class VllmEngine:
     gets what is left.
     """
 
-    def __init__(self, llm: "AsyncLLM", model: str) -> None:
+    def __init__(self, llm: "AsyncLLM", model: str, log: Path | None) -> None:
         self._llm = llm
+        self._log = log
         self._tokenizer = llm.get_tokenizer()
         self._ids = itertools.count()
         self.model = model
@@ -75,25 +82,25 @@ class VllmEngine:
             kv_cache_gib: memory for the KV cache; None for 2 GiB on a CPU and for vLLM's share
                 of the memory on a GPU.
             enforce_eager: start faster, run slower (no compilation, no CUDA graphs).
-            engine_args: further `AsyncEngineArgs` by name. They win over all of the above.
+            engine_args: further `AsyncEngineArgs` by name, objects as JSON. They win over all of
+                the above but `model`.
 
         Raises:
             ConfigurationError: an engine argument or the model cannot be used.
             EngineUnavailable: vLLM did not come up; its own log says why.
         """
-        with _environment(_variables(model)):
+        with _output_to_file() as log, _environment(_variables(model)):
             from vllm.v1.engine.async_llm import AsyncLLM
 
             own = _own_args(model, max_model_len, kv_cache_gib, enforce_eager)
             args = _engine_args(own, engine_args or {})
             try:
-                return cls(AsyncLLM.from_engine_args(args), model)
+                return cls(AsyncLLM.from_engine_args(args), model, log)
             except (ValueError, OSError) as error:
                 raise ConfigurationError(f"vLLM cannot serve {model!r}: {error}") from error
             except RuntimeError as error:
                 raise EngineUnavailable(
-                    f"vLLM did not start with {model!r}: {error} "
-                    "Its own error stands above; VLLM_LOGGING_LEVEL=INFO shows its whole log."
+                    f"vLLM did not start with {model!r}: {_cause(log) or error} {_see(log)}"
                 ) from error
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
@@ -114,7 +121,7 @@ class VllmEngine:
     async def check(self) -> None:
         """Raise EngineUnavailable if vLLM's engine core is dead."""
         if self._llm.errored:
-            raise EngineUnavailable(_dead(self.model))
+            raise EngineUnavailable(self._dead())
 
     def num_running(self) -> int:
         """Requests in the engine's own table, waiting or running."""
@@ -126,7 +133,22 @@ class VllmEngine:
 
     async def aclose(self) -> None:
         """Stop vLLM and its processes. Requests that still run fail with EngineUnavailable."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # vLLM would take the end of its processes for a crash, and say so.
+        if self._llm.output_handler is not None:
+            self._llm.output_handler.cancel()
+        self._llm.output_processor.propagate_error(EngineDeadError())
         await asyncio.to_thread(self._llm.shutdown)
+        # Its __del__ shuts down once more, and fails where Python itself is ending by then.
+        self._llm.shutdown = lambda timeout=None: None
+        if self._log is not None:
+            self._log.unlink(missing_ok=True)
+            self._log = None
+
+    def _dead(self) -> str:
+        cause = _cause(self._log) or "its processes have ended."
+        return f"vLLM with {self.model} is not running: {cause} Restart it. {_see(self._log)}"
 
     def _token_ids(self, request: Generate) -> list[int]:
         prompt = request.prompt
@@ -159,7 +181,7 @@ class VllmEngine:
                 async for output in stream:
                     yield output
         except EngineDeadError as error:
-            raise EngineUnavailable(_dead(self.model)) from error
+            raise EngineUnavailable(self._dead()) from error
         except GracefulHTTPError as error:
             raise EngineUnavailable(f"vLLM turned the request away: {error}") from error
         except (VLLMClientError, ValueError) as error:
@@ -172,21 +194,51 @@ class VllmEngine:
             raise
 
 
-def _dead(model: str) -> str:
-    return f"The vLLM engine for {model} is not running; restart the server."
+def _see(log: Path | None) -> str:
+    return "Its own log says more." if log is None else f"More in {log}."
+
+
+def _cause(log: Path | None) -> str | None:
+    """The first error that vLLM's processes logged: what follows from it comes later."""
+    text = "" if log is None else log.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"\b\w*(?:Error|Exception): .+", text)
+    return found[0] if found else None
 
 
 def _variables(model: str) -> dict[str, str]:
     """What vLLM's processes find in their environment unless the user set it already."""
-    quiet = {
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "GLOO_LOG_LEVEL": "ERROR",
-    }
+    variables = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if Path(model).is_dir():
-        quiet |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    return quiet
+        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return variables
+
+
+@contextmanager
+def _output_to_file() -> Iterator[Path | None]:
+    """File descriptors 1 and 2 lead to a new file; processes started meanwhile keep it so.
+
+    Not where the user has asked to see vLLM's log; the file is None then.
+    """
+    if "VLLM_LOGGING_LEVEL" in os.environ:
+        yield None
+        return
+    descriptor, name = tempfile.mkstemp(prefix="steper-vllm-", suffix=".log")
+    kept = {fd: os.dup(fd) for fd in (1, 2)}
+    _redirect({1: descriptor, 2: descriptor})
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        _redirect(kept)
+        for fd in kept.values():
+            os.close(fd)
+
+
+def _redirect(targets: Mapping[int, int]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for fd, target in targets.items():
+        os.dup2(target, fd)
 
 
 @contextmanager
@@ -229,13 +281,26 @@ def _own_args(
 def _engine_args(own: Mapping[str, Any], given: Mapping[str, EngineArg]) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    known = {f.name for f in fields(AsyncEngineArgs)}
+    known = {f.name for f in fields(AsyncEngineArgs)} - {"model"}
     for name in given:
-        if name not in known or name == "model":
-            close = difflib.get_close_matches(name, known - {"model"})
+        if name not in known:
+            close = difflib.get_close_matches(name, known)
             hint = f"Did you mean {' or '.join(close)}?" if close else "See `vllm serve --help`."
             raise ConfigurationError(f"vLLM has no engine argument {name!r}. {hint}", param=name)
-    return AsyncEngineArgs(**{**own, **given})
+    return AsyncEngineArgs(**{**own, **{name: _value(name, v) for name, v in given.items()}})
+
+
+def _value(name: str, value: EngineArg) -> Any:
+    """Arguments that are objects, `speculative_config` for one, are given as JSON."""
+    if not (isinstance(value, str) and value.startswith("{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The engine argument {name!r} is not the JSON object it looks like: {error}",
+            param=name,
+        ) from error
 
 
 def _sampling_params(request: Generate, max_tokens: int) -> "SamplingParams":
