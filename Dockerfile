@@ -1,0 +1,48 @@
+# The CUDA server: docker build -t steper-serve . && docker run --gpus all -p 8000:8000 \
+#   -e STEPER_HOST=0.0.0.0 steper-serve
+# The image holds the bundled student and corpus. For a model and an index of your own:
+#   -v /data/model:/model:ro -v /data/index:/index:ro -e STEPER_MODEL=/model -e STEPER_INDEX=/index
+
+ARG PYTHON=3.11
+
+# --- build: a virtual environment with everything in it --------------------------------------
+FROM python:${PYTHON}-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/steper
+ENV PATH=/opt/steper/bin:$PATH
+WORKDIR /src
+# The heavy, slowly changing part first, so that a change of our code does not install it anew.
+COPY requirements/cuda.lock requirements/cuda.lock
+RUN pip install --requirement requirements/cuda.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY steper_serve steper_serve
+RUN pip install --no-deps .
+
+# --- run: no compiler but the one that Triton needs, no root ---------------------------------
+FROM python:${PYTHON}-slim-bookworm
+# vLLM compiles small C stubs at start (Triton's launcher) and needs a C compiler for it.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 steper
+COPY --from=build /opt/steper /opt/steper
+USER steper
+WORKDIR /home/steper
+# The driver's libraries come from the host through the NVIDIA container runtime.
+ENV PATH=/opt/steper/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    STEPER_CACHE_DIR=/home/steper/.cache/steper-serve
+# Inside, so that the first start need not: index the bundled corpus.
+RUN steper-serve index build \
+      "$(python -c 'from importlib.resources import files; print(files("steper_serve") / "assets/corpus/corpus.jsonl")')" \
+      --out /home/steper/index
+ENV STEPER_INDEX=/home/steper/index
+EXPOSE 8000
+# Loading a model takes minutes; after that, not ready for a minute and a half is unhealthy.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["steper-serve"]
+CMD ["serve"]
