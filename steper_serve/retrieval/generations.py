@@ -13,6 +13,7 @@ out: what a generation holds (bm25).
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -25,6 +26,7 @@ from steper_serve.errors import IndexUnavailable
 Stamp = tuple[int, int, int]
 
 _CURRENT, _LOCK, _GENERATIONS = "CURRENT", "LOCK", "generations"
+_NAME = re.compile(r"\d{6}-[0-9a-f]{6}")
 
 
 def live(target: Path) -> Path:
@@ -65,18 +67,22 @@ def writing(target: Path) -> Iterator[Path]:
     the live generation stays.
 
     Raises:
-        IndexUnavailable: another process writes here, or `target` holds something else.
+        IndexUnavailable: another process writes here, `target` holds something else, or the disk
+            refused.
     """
     _prepare(target)
     with _locked(target):
+        (target / _GENERATIONS).mkdir(exist_ok=True)
         _sweep(target)
         generation = target / _GENERATIONS / _next_name(target)
         try:
             generation.mkdir()
             yield generation
             _switch(target, generation)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(generation, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise IndexUnavailable(f"cannot write the index at {target}: {error}") from error
             raise
         _prune(target)
 
@@ -131,13 +137,14 @@ def _prepare(target: Path) -> None:
     """Refuse a folder that holds other things, so that nothing of a user's is ever swept."""
     if target.exists() and not target.is_dir():
         raise IndexUnavailable(f"cannot write an index to {target}: it is a file; give a folder")
+    marks = [target / name for name in (_LOCK, _CURRENT)]
     try:
-        ours = (target / _GENERATIONS).is_dir()
-        if target.is_dir() and not ours and any(f.name != _LOCK for f in target.iterdir()):
+        ours = any(mark.is_file() for mark in marks)
+        if target.is_dir() and not ours and any(target.iterdir()):
             raise IndexUnavailable(
                 f"cannot write an index to {target}: it holds other files; give a new folder"
             )
-        (target / _GENERATIONS).mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IndexUnavailable(f"cannot write an index to {target}: {error}") from error
 
@@ -167,30 +174,33 @@ def _locked(target: Path) -> Iterator[None]:
             handle.truncate(0)
 
 
-def _number(generation: Path) -> int:
-    head = generation.name.partition("-")[0]
-    return int(head) if head.isdecimal() else 0
+def _number(name: str) -> int:
+    """The number in the name of a generation; 0 for any other name."""
+    return int(name[:6]) if _NAME.fullmatch(name) else 0
 
 
-def _current_name(target: Path) -> str | None:
+def _live_number(target: Path) -> int:
     try:
-        return (target / _CURRENT).read_text(encoding="utf-8").strip()
+        return _number((target / _CURRENT).read_text(encoding="utf-8").strip())
     except FileNotFoundError:
-        return None
+        return 0
 
 
 def _next_name(target: Path) -> str:
-    current = _current_name(target)
-    number = 0 if current is None else _number(Path(current))
-    return f"{number + 1:06d}-{secrets.token_hex(3)}"
+    return f"{_live_number(target) + 1:06d}-{secrets.token_hex(3)}"
+
+
+def _named(target: Path) -> list[Path]:
+    """The folders of generations, oldest first."""
+    found = [folder for folder in (target / _GENERATIONS).iterdir() if _number(folder.name)]
+    return sorted(found, key=lambda folder: _number(folder.name))
 
 
 def _sweep(target: Path) -> None:
     """Remove what killed writers left: unnamed files, and generations past the live one."""
-    current = _current_name(target)
-    number = 0 if current is None else _number(Path(current))
-    for generation in (target / _GENERATIONS).iterdir():
-        if _number(generation) > number:
+    number = _live_number(target)
+    for generation in _named(target):
+        if _number(generation.name) > number:
             shutil.rmtree(generation, ignore_errors=True)
     for file in target.glob(f".{_CURRENT}.*"):
         file.unlink(missing_ok=True)
@@ -206,8 +216,7 @@ def _switch(target: Path, generation: Path) -> None:
 
 
 def _prune(target: Path) -> None:
-    found = sorted((target / _GENERATIONS).iterdir(), key=_number)
-    for generation in found[:-2]:
+    for generation in _named(target)[:-2]:
         shutil.rmtree(generation, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import textwrap
@@ -266,6 +267,16 @@ def test_a_broken_new_generation_leaves_the_reader_as_it_was(index: Path) -> Non
     assert ids(retriever.search("rays", 4)) == ["c"]
 
 
+def test_readers_never_miss_a_generation_while_a_writer_switches(index: Path) -> None:
+    def read(_: int) -> int:
+        return len(Bm25Retriever.open(index).search("alphabet river rays", 4))
+
+    with ThreadPoolExecutor(3) as pool:
+        writing = pool.submit(lambda: [build(WORLD, index) for _ in range(15)])
+        assert set(pool.map(read, range(100))) == {4}
+        assert len(writing.result()) == 15
+
+
 def test_add_and_delete_make_generations(index: Path) -> None:
     retriever = Bm25Retriever.open(index)
     first = info(index)
@@ -380,7 +391,14 @@ def test_a_folder_with_other_things_is_not_built_into(tmp_path: Path) -> None:
         build(WORLD, tmp_path)
     with pytest.raises(IndexUnavailable, match="it is a file"):
         build(WORLD, tmp_path / "thesis.txt")
-    assert [f.name for f in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "generations" / "000009-abcdef").mkdir(parents=True)
+    (tmp_path / "thesis.txt").unlink()
+    with pytest.raises(IndexUnavailable, match="holds other files"):
+        build(WORLD, tmp_path)
+    assert [str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*")] == [
+        "generations",
+        "generations/000009-abcdef",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -523,7 +541,7 @@ class Paused:
 
     def start(self, point: str, command: str = "build") -> int:
         arguments = [sys.executable, "-c", PAUSING_WRITER, str(self._target), point, command]
-        self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "paused\n"
         return self._process.pid
@@ -598,6 +616,26 @@ def test_a_disk_without_hard_links_gets_copies(
         raise OSError("no links here")
 
     monkeypatch.setattr(generations.os, "link", refuse)
+    assert add([NEW], index).num_documents == 5
+
+
+@pytest.mark.parametrize("most_bytes", [200_000, 2_000, 100])
+@pytest.mark.parametrize("write", [build, add])
+def test_a_full_disk_leaves_the_live_index(
+    index: Path, write: Callable[[list[Passage], Path], object], most_bytes: int
+) -> None:
+    """A limit on the size of files stands in for the end of the disk."""
+    before = info(index)
+    passages = invented(2000, shortest=60, longest=100)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, limits[1]))
+    try:
+        with pytest.raises(IndexUnavailable, match="write the index at"):
+            write([Passage(p.id + "+", p.title, p.text) for p in passages], index)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert info(index) == before
+    assert ids(Bm25Retriever.open(index).search("rays", 4)) == ["c"]
     assert add([NEW], index).num_documents == 5
 
 
