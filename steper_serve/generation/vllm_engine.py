@@ -106,10 +106,10 @@ class VllmEngine:
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """As `LanguageModel.generate`."""
         ids = self._token_ids(request)
-        params = _sampling_params(request, self._room(request, len(ids)))
+        room = self._room(request, len(ids))
         name = f"steper-{next(self._ids)}"
         text, num_tokens, last = "", 0, None
-        async with aclosing(self._outputs(ids, params, name)) as outputs:
+        async with aclosing(self._outputs(ids, request, room, name)) as outputs:
             async for last in outputs:
                 piece = last.outputs[0]
                 text += piece.text
@@ -168,15 +168,16 @@ class VllmEngine:
         return min(request.max_tokens, room)
 
     async def _outputs(
-        self, ids: list[int], params: "SamplingParams", name: str
+        self, ids: list[int], request: Generate, max_tokens: int, name: str
     ) -> AsyncGenerator["RequestOutput", None]:
         """vLLM's outputs with its errors made ours; a request left early is aborted."""
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        stream = self._llm.generate(tokens_input(ids), params, name)
         try:
+            params = _sampling_params(request, max_tokens)
+            stream = self._llm.generate(tokens_input(ids), params, name)
             async with aclosing(stream):
                 async for output in stream:
                     yield output

@@ -1,4 +1,6 @@
+import asyncio
 import os
+import signal
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -42,7 +44,9 @@ def reference(student: Path) -> Callable[[str, int], str]:
 @pytest.mark.parametrize(
     ("i", "reasoning"),
     [(i, "") for i in range(4)]
-    + [(i, f" The film A Kelan the {PEOPLE[i]} was directed by {PEOPLE[i]} Sarov.") for i in (4, 5)],
+    + [
+        (i, f" The film A Kelan the {PEOPLE[i]} was directed by {PEOPLE[i]} Sarov.") for i in (4, 5)
+    ],
 )
 async def test_greedy_text_is_what_transformers_says(
     engine: VllmEngine, reference: Callable[[str, int], str], i: int, reasoning: str
@@ -64,12 +68,16 @@ async def test_times_and_cached_tokens_are_told(engine: VllmEngine) -> None:
 
 
 async def test_room_that_is_short_lowers_max_tokens(engine: VllmEngine) -> None:
-    room = 5
-    word = prompt().text
-    while engine.max_model_len - len(engine._tokenizer.encode(word)) > room:
-        word = "a " + word
-    left = engine.max_model_len - len(engine._tokenizer.encode(word))
-    asked = request(prompt=Prompt(word, word), max_tokens=60, min_tokens=60)
+    def count(text: str) -> int:
+        return len(engine._tokenizer.encode(text))
+
+    text = prompt().text
+    text = (
+        "a " * ((engine.max_model_len - count(text) - 10) // (count("a a ") - count("a "))) + text
+    )
+    left = engine.max_model_len - count(text)
+    assert 0 < left < 60
+    asked = request(prompt=Prompt(text, text), max_tokens=60, min_tokens=60)
     _, completion = await complete(engine, asked)
     assert (completion.finish_reason, completion.num_completion_tokens) == ("length", left)
 
@@ -114,9 +122,6 @@ async def test_a_model_that_is_not_there_is_a_configuration_error(tmp_path: Path
 
 async def test_an_engine_that_died_says_so(student: Path) -> None:
     """Its own engine: nothing else would survive it."""
-    import asyncio
-    import signal
-
     doomed = await asyncio.to_thread(VllmEngine.start, str(student), enforce_eager=True)
     try:
         stream = doomed.generate(request(max_tokens=LONG, min_tokens=LONG))
