@@ -7,6 +7,7 @@ engine's own table of requests.
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from steper_serve.generation.openai_endpoint import OpenAIEndpoint
 from steper_serve.generation.vllm_engine import VllmEngine
 from steper_serve.trajectory import Prompt
 
-from .contract import Contract, Subject, complete, prompt, request, until
+from .contract import LONG, Contract, Subject, complete, prompt, request, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
@@ -87,3 +88,20 @@ async def test_a_model_that_is_not_served_is_named(url: str) -> None:
             await complete(other, request())
     finally:
         await other.aclose()
+
+
+async def test_leaving_early_aborts_in_vllm(
+    engine: VllmEngine, model: OpenAIEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aborted: list[object] = []
+    abort = engine._llm.abort
+
+    async def spy(request_id: object, **options: object) -> None:
+        aborted.append(request_id)
+        await abort(request_id, **options)
+
+    monkeypatch.setattr(engine._llm, "abort", spy)
+    async with aclosing(model.generate(request(max_tokens=LONG, min_tokens=LONG))) as stream:
+        await anext(stream)
+    await until(lambda: len(aborted) > 0)
+    assert engine.num_running() == 0

@@ -94,6 +94,18 @@ async def test_closing_aborts_at_once(engine: VllmEngine) -> None:
     assert engine.num_running() == 0
 
 
+async def test_cancelling_aborts_at_once_whenever_it_comes(engine: VllmEngine) -> None:
+    asked = request(max_tokens=LONG, min_tokens=LONG)
+    for turns in range(12):  # of the event loop: while the request is handed over, and after
+        task = asyncio.create_task(complete(engine, asked))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert engine.num_running() == 0
+
+
 async def test_what_vllm_refuses_fails_with_its_reason(engine: VllmEngine) -> None:
     with pytest.raises(EngineFailed, match="top_p"):
         await complete(engine, request(sampling=Sampling(temperature=1, top_p=7.0)))
