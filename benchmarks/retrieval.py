@@ -22,7 +22,8 @@ from statistics import fmean, median, quantiles
 import click
 
 from steper_serve import corpus
-from steper_serve.retrieval.bm25 import Bm25Retriever, Reading, build_with
+from steper_serve.retrieval.bm25 import Bm25Retriever, build_with
+from steper_serve.retrieval.fields import Reading
 
 TOP_K = 4
 VARIANTS = {

@@ -16,7 +16,7 @@ def server(endpoint: str | None, *flags: str) -> Iterator[str]:
         yield endpoint
         return
     command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield _url(process)
         finally:

@@ -7,9 +7,9 @@ import click
 import steper_serve
 from steper_serve.cli.ask import ask
 from steper_serve.cli.doctor import doctor
+from steper_serve.cli.index import index
 from steper_serve.cli.serve import serve
 from steper_serve.errors import SteperError
-from steper_serve.index_commands import index
 
 
 class _Group(click.Group):

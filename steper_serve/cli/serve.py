@@ -1,8 +1,11 @@
 """`steper-serve serve`: the endpoint, in this process."""
 
 import asyncio
+import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -47,7 +50,23 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             f"(models steper, steper-ircot, …; {url}/docs; end with Ctrl-C)",
             err=True,
         )
-        await uvicorn.Server(config).serve(sockets=[listener])
+        with _signals_end_the_server_only():
+            await uvicorn.Server(config).serve(sockets=[listener])
+
+
+@contextmanager
+def _signals_end_the_server_only() -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop uvicorn, and us clean up after it.
+
+    uvicorn ends gracefully on either and then raises it anew, which would end this process
+    before its engine is shut down.
+    """
+    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _bind(host: str, port: int) -> socket.socket:

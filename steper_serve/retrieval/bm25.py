@@ -1,4 +1,4 @@
-"""BM25 search with Tantivy, embedded: build, change, open and search an index.
+"""A BM25 index with Tantivy, embedded: build, change and describe it.
 
 Scores are Tantivy's BM25 (k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5))), summed
 over the fields title and text. A word is a run of letters and digits, lower-cased, without
@@ -17,53 +17,29 @@ the ids back from a temporary file and asking the finished index for each. One s
 about 300,000 passages of 100 words.
 
 What is left out: languages without spaces between words (their sentences stay whole), and the
-folder with its generations and its lock (generations).
+folder with its generations and its lock (generations), and searching (searcher).
 """
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import tantivy
 
 from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
 from steper_serve.retrieval import generations, manifest
+from steper_serve.retrieval.fields import Reading, num_with_id, register, schema, to_document
 from steper_serve.retrieval.manifest import IndexInfo as IndexInfo
+from steper_serve.retrieval.searcher import Bm25Retriever as Bm25Retriever
+from steper_serve.retrieval.searcher import Opened, open_generation
 from steper_serve.retrieval.self_check import Sample, failed, self_check
 from steper_serve.trajectory import Passage
 
-_FIELDS = ("title", "text")
 _HEAP_BYTES = 128_000_000
-_MAX_WORD_BYTES = 40
-_MAX_ID_BYTES = 4_096  # Tantivy drops terms beyond 65,530 without a word
-_RETRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How texts and queries become words. The product has one, the default.
-
-    benchmarks/retrieval.py measures the others. `stem` and `fold` (to ASCII) belong to the
-    index; the rest acts on queries alone.
-    """
-
-    stem: bool = False
-    fold: bool = True
-    stop_words: bool = True
-    count_repeats: bool = False
-    title_boost: float = 1.0
-
-    @property
-    def analyser(self) -> str:
-        """The name of how the fields are tokenised, kept with the index."""
-        filters = ("ascii",) * self.fold + ("english-stems",) * self.stem
-        return "+".join(("words", f"max{_MAX_WORD_BYTES}bytes", "lower", *filters))
 
 
 def build(passages: Iterable[Passage], target: Path) -> IndexInfo:
@@ -84,8 +60,8 @@ def build_with(reading: Reading, passages: Iterable[Passage], target: Path) -> I
     """`build` with another way of reading words: for measurements, see `Reading`."""
     with generations.writing(target) as new:
         with _storage(target):
-            index = tantivy.Index(_schema(), path=str(new))
-        _register(index, reading)
+            index = tantivy.Index(schema(), path=str(new))
+        register(index, reading)
         return _finish(target, new, index, reading, passages, num_before=0)
 
 
@@ -116,7 +92,7 @@ def delete(ids: Iterable[str], target: Path) -> IndexInfo:
     """
     with _heir(target) as (old, new, index):
         wanted = dict.fromkeys(ids)
-        missing = [id for id in wanted if not _num_with_id(old.searcher, index.schema, id)]
+        missing = [id for id in wanted if not num_with_id(old.searcher, index.schema, id)]
         if missing:
             raise PassageNotFound(
                 f"{len(missing)} of {len(wanted)} ids are not in the index at {target} "
@@ -142,162 +118,6 @@ def info(target: Path) -> IndexInfo:
     return manifest.read(generations.live(target))
 
 
-class Bm25Retriever:
-    """A `Retriever` over the live generation of an index. Threads may share it.
-
-    It writes nothing into the index. `info` is the generation that it searches.
-    """
-
-    def __init__(self, target: Path, opened: "_Opened") -> None:
-        self._target = target
-        self._opened = opened
-
-    @classmethod
-    def open(cls, target: Path, reading: Reading | None = None) -> Self:
-        """Open the live generation of `target`. `reading` is for measurements alone.
-
-        Raises:
-            IndexUnavailable: there is no index, or this version cannot read it.
-        """
-        return cls(target, _open_live(target, reading or Reading()))
-
-    @property
-    def info(self) -> IndexInfo:
-        return self._opened.info
-
-    @property
-    def num_documents(self) -> int:
-        return self._opened.info.num_documents
-
-    def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
-        """The at most `top_k` best passages for the words of `query`, best first, scored."""
-        return self._opened.search(query, top_k)
-
-    def passage(self, id: str) -> Passage:
-        """The passage with this id, without a score.
-
-        Raises:
-            PassageNotFound: there is none.
-        """
-        opened = self._opened
-        by_id = tantivy.Query.term_query(opened.schema, "id", _encodable(id), "basic")
-        hits = opened.searcher.search(by_id, 1, count=False).hits
-        if not hits:
-            raise PassageNotFound(f"no passage has the id {id!r} in this index")
-        return _passage(opened.searcher.doc(hits[0][1]))
-
-    def reload_if_changed(self) -> bool:
-        """Go over to another generation if one has become live; costs one stat if not.
-
-        Searches that are under way end on the generation they began with.
-
-        Raises:
-            IndexUnavailable: the new generation cannot be opened; the old one goes on serving.
-        """
-        if generations.stamp(self._target) == self._opened.stamp:
-            return False
-        self._opened = _open_live(self._target, self._opened.reading)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An open generation: all that a search needs, replaced as a whole."""
-
-    searcher: Any
-    schema: Any
-    reading: Reading
-    query_analyser: Any
-    info: IndexInfo
-    stamp: generations.Stamp | None
-
-    def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
-        num = min(top_k, self.searcher.num_docs)
-        if num < 1:  # Tantivy panics at a limit of 0
-            return ()
-        hits = self.searcher.search(self.query(query), num, count=False).hits
-        return tuple(_passage(self.searcher.doc(where), score) for score, where in hits)
-
-    def words(self, text: str) -> list[str]:
-        """The words that `text` is read as in a query."""
-        found: list[str] = self.query_analyser.analyze(_encodable(text))
-        return found
-
-    def query(self, text: str) -> Any:
-        """The words of `text` as optional terms of each field."""
-        words = Counter(self.words(text))
-        terms = [self._term(field, word, n) for field in _FIELDS for word, n in words.items()]
-        return tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
-
-    def _term(self, field: str, word: str, num: int) -> Any:
-        # "freq" or the scorer takes every term frequency for 1
-        term = tantivy.Query.term_query(self.schema, field, word, "freq")
-        weight = num if self.reading.count_repeats else 1
-        boost = weight * (self.reading.title_boost if field == "title" else 1.0)
-        return term if boost == 1.0 else tantivy.Query.boost_query(term, boost)
-
-    def own_score(self, query: str, id: str) -> float | None:
-        """What the passage `id` scores for `query`; None where it has none of the words."""
-        by_id = tantivy.Query.term_query(self.schema, "id", id, "basic")
-        must = tantivy.Occur.Must
-        both = tantivy.Query.boolean_query(
-            [(must, tantivy.Query.const_score_query(by_id, 0.0)), (must, self.query(query))]
-        )
-        hits = self.searcher.search(both, 1, count=False).hits
-        return hits[0][0] if hits else None
-
-
-def _schema() -> Any:
-    builder = tantivy.SchemaBuilder()
-    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-    for field in _FIELDS:
-        builder.add_text_field(field, stored=True, tokenizer_name="words", index_option="freq")
-    builder.add_bytes_field("url", stored=True)  # bytes can be stored without being indexed
-    return builder.build()
-
-
-def _analyser(reading: Reading, *, for_query: bool) -> Any:
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    filters = [tantivy.Filter.remove_long(_MAX_WORD_BYTES + 1), tantivy.Filter.lowercase()]
-    if for_query and not reading.stop_words:
-        filters.append(tantivy.Filter.stopword("english"))
-    if reading.fold:
-        filters.append(tantivy.Filter.ascii_fold())
-    if reading.stem:
-        filters.append(tantivy.Filter.stemmer("english"))
-    for each in filters:
-        builder = builder.filter(each)
-    return builder.build()
-
-
-def _register(index: Any, reading: Reading) -> None:
-    index.register_tokenizer("words", _analyser(reading, for_query=False))
-
-
-def _encodable(text: str) -> str:
-    """`text` without lone surrogates, which have no UTF-8."""
-    return text.encode("utf-8", "ignore").decode("utf-8")
-
-
-def _passage(document: Any, score: float | None = None) -> Passage:
-    url = document.get_first("url")
-    id, title, text = (document.get_first(name) for name in ("id", *_FIELDS))
-    return Passage(id, title, text, None if url is None else bytes(url).decode("utf-8"), score)
-
-
-def _document(passage: Passage) -> Any:
-    if not 0 < len(passage.id.encode("utf-8", "replace")) <= _MAX_ID_BYTES:
-        raise CorpusError(
-            f"the id {passage.id[:60]!r} has {len(passage.id)} characters: an id has 1 to "
-            f"{_MAX_ID_BYTES} bytes"
-        )
-    url = {} if passage.url is None else {"url": passage.url.encode("utf-8", "replace")}
-    try:
-        return tantivy.Document(id=passage.id, title=passage.title, text=passage.text, **url)
-    except ValueError as error:
-        raise CorpusError(f"passage {passage.id!r} is not valid Unicode: {error}") from error
-
-
 @contextmanager
 def _storage(target: Path) -> Iterator[None]:
     """Tantivy's errors, all of them ValueError, as what they mean for whoever writes."""
@@ -311,19 +131,19 @@ def _storage(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _heir(target: Path) -> Iterator[tuple[_Opened, Path, Any]]:
+def _heir(target: Path) -> Iterator[tuple[Opened, Path, Any]]:
     """The live generation, and a new one that begins with all it holds."""
     generations.live(target)  # before a folder is made for nothing
     with generations.writing(target) as new:
         live = generations.live(target)
-        old = _open(live, Reading(), generations.stamp(target))
+        old = open_generation(live, Reading(), generations.stamp(target))
         # Tantivy replaces these two by rename, but copies cost nothing and need no trust
         copied = frozenset({"meta.json", ".managed.json"})
         left = frozenset({manifest.FILE_NAME, ".tantivy-meta.lock", ".tantivy-writer.lock"})
         generations.inherit(live, new, copied=copied, left=left)
         with _storage(target):
             index = tantivy.Index.open(str(new))
-        _register(index, old.reading)
+        register(index, old.reading)
         yield old, new, index
 
 
@@ -335,7 +155,7 @@ def _finish(
     passages: Iterable[Passage],
     *,
     num_before: int,
-    old: _Opened | None = None,
+    old: Opened | None = None,
 ) -> IndexInfo:
     """Feed `passages` to the new generation, check it and seal it."""
     sample = Sample()
@@ -346,7 +166,7 @@ def _finish(
         _expect_count(index, num_before + num)
         _refuse_duplicates(index, ids)
     info = _seal(new, num_before + num, reading)
-    self_check(_open(new, reading, None), sample.passages)
+    self_check(open_generation(new, reading, None), sample.passages)
     return info
 
 
@@ -356,16 +176,16 @@ def _feed(
     passages: Iterable[Passage],
     ids: IO[str],
     sample: Sample,
-    old: _Opened | None,
+    old: Opened | None,
 ) -> int:
     """Index `passages` with one thread, so that their order is kept; give their number."""
     num = 0
     with _storage(target):
         writer = index.writer(_HEAP_BYTES, num_threads=1)
     for passage in passages:
-        if old is not None and _num_with_id(old.searcher, old.schema, passage.id):
+        if old is not None and num_with_id(old.searcher, old.schema, passage.id):
             raise CorpusError(f"the id {passage.id!r} is already in the index: delete it first")
-        document = _document(passage)
+        document = to_document(passage)
         with _storage(target):
             writer.add_document(document)
         ids.write(json.dumps(passage.id) + "\n")
@@ -375,15 +195,6 @@ def _feed(
         writer.commit()
         writer.wait_merging_threads()
     return num
-
-
-def _num_with_id(searcher: Any, schema: Any, id: str) -> int:
-    id = _encodable(id)
-    if searcher.doc_freq("id", id) == 0:
-        return 0
-    # the frequency still counts deleted passages, a search does not
-    by_id = tantivy.Query.term_query(schema, "id", id, "basic")
-    return int(searcher.search(by_id, 1, count=True).count)
 
 
 def _expect_count(index: Any, num: int) -> None:
@@ -397,7 +208,7 @@ def _refuse_duplicates(index: Any, ids: IO[str]) -> None:
     ids.seek(0)
     for line in ids:
         id = json.loads(line)
-        if searcher.doc_freq("id", id) > 1 and _num_with_id(searcher, index.schema, id) > 1:
+        if searcher.doc_freq("id", id) > 1 and num_with_id(searcher, index.schema, id) > 1:
             ids.seek(0)
             places = [str(n) for n, other in enumerate(ids, 1) if other == line]
             raise CorpusError(
@@ -419,60 +230,6 @@ def _seal(new: Path, num_documents: int, reading: Reading) -> IndexInfo:
     )
     manifest.write(new, sealed)
     return sealed
-
-
-def _open_live(target: Path, reading: Reading) -> _Opened:
-    """Open what CURRENT names; look again if a writer removed that in between."""
-    for _ in range(_RETRIES):
-        before = generations.stamp(target)
-        try:
-            return _open(generations.live(target), reading, before)
-        except IndexUnavailable:
-            if generations.stamp(target) == before:
-                raise
-    return _open(generations.live(target), reading, generations.stamp(target))
-
-
-def _open(generation: Path, reading: Reading, stamp: generations.Stamp | None) -> _Opened:
-    info = manifest.read(generation)
-    if info.analyser != reading.analyser:
-        raise IndexUnavailable(
-            f"the index in {generation} was built with the analyser {info.analyser!r} and "
-            f"this program reads {reading.analyser!r}: build the index again"
-        )
-    try:
-        index = _open_read_only(generation)
-        _register(index, reading)
-        return _Opened(
-            index.searcher(),
-            index.schema,
-            reading,
-            _analyser(reading, for_query=True),
-            info,
-            stamp,
-        )
-    except (ValueError, OSError) as error:
-        raise IndexUnavailable(
-            f"Tantivy cannot open the index in {generation}: {error}; build it again "
-            "(steper-serve index build)"
-        ) from error
-
-
-def _open_read_only(generation: Path) -> Any:
-    """Open an index without writing into its folder.
-
-    Tantivy's reader makes a lock file, which a read-only mount refuses. So it gets a folder of
-    links, which is not needed any longer once the files are mapped.
-    """
-    # the first reader, made in `open`, may still be at its lock file when the folder goes
-    with tempfile.TemporaryDirectory(prefix="steper-index-", ignore_cleanup_errors=True) as links:
-        for file in generation.resolve().iterdir():
-            if file.suffix != ".lock":
-                (Path(links) / file.name).symlink_to(file)
-        index = tantivy.Index.open(links)
-        index.config_reader("manual")  # generations never change: nothing to watch
-        index.reload()
-        return index
 
 
 def _some(names: list[str], num: int = 5) -> str:

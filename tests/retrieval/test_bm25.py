@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from steper_serve import corpus
 from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
-from steper_serve.retrieval import bm25, generations
+from steper_serve.retrieval import generations, searcher
 from steper_serve.retrieval.bm25 import Bm25Retriever, add, build, delete, info
 from steper_serve.retrieval.self_check import Sample, self_check
 from steper_serve.trajectory import Passage
@@ -467,7 +467,7 @@ def test_a_failed_self_check_leaves_the_live_index(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = info(index)
-    monkeypatch.setattr(bm25._Opened, "words", lambda self, text: text.upper().split())
+    monkeypatch.setattr(searcher.Opened, "words", lambda self, text: text.upper().split())
     with pytest.raises(IndexUnavailable, match="failed its self-check"):
         build(WORLD, index)
     monkeypatch.undo()

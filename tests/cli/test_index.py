@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
-from steper_serve.index_commands import index
+from steper_serve.cli.index import index
 from steper_serve.retrieval import bm25
 
 

@@ -1,0 +1,146 @@
+"""The command line as a user runs it: real processes, the real engine, signals."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+QUESTION = "Who is the founder of the producer of A Vomor the Merir?"
+
+
+def _steper(*args: str, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "steper_serve", *args],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@contextmanager
+def _serving(*flags: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stderr:
+                if found := re.search(r"Ready after .*?: (http://\S+)/v1", line):
+                    yield process, found[1]
+                    break
+            else:
+                pytest.fail(f"the server did not start, exit code {process.wait()}")
+        finally:
+            process.kill()
+
+
+@pytest.mark.engine
+def test_serve_answers_and_ends_on_sigterm() -> None:
+    with _serving("--enforce-eager") as (process, url):
+        body = {"model": "steper", "messages": [{"role": "user", "content": QUESTION}]}
+        done = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+        assert done["choices"][0]["message"]["content"]
+        engine = _children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    assert engine
+    assert not any(_alive(pid) for pid in engine)
+
+
+@pytest.mark.engine
+def test_a_killed_server_leaves_no_engine_behind() -> None:
+    with _serving("--enforce-eager") as (process, _):
+        engine = _children(process.pid)
+        process.kill()
+    assert engine
+    deadline = time.monotonic() + 30
+    while any(_alive(pid) for pid in engine) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(_alive(pid) for pid in engine)
+
+
+def _children(pid: int) -> list[str]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
+
+
+def _alive(pid: str) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.mark.engine
+def test_ask_prints_exactly_one_json_object() -> None:
+    done = _steper("ask", QUESTION, "--json", "--max-steps", "4")
+    assert done.returncode == 0, done.stderr
+    trace = json.loads(done.stdout)
+    assert {"answer", "strategy", "stop_reason", "steps", "usage", "seconds"} <= trace.keys()
+    assert trace["strategy"] == "ircot"
+    assert trace["steps"][0]["query"] == QUESTION
+    assert trace["steps"][0]["passages"][0].keys() == {"id", "title", "score"}
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["serve", "--port", "99999"], "port"),
+        (["serve", "--index", "/no/such/index"], "/no/such/index"),
+        (["serve", "--config", "/no/such.toml"], "/no/such.toml"),
+        (["serve", "--prompts", "/no/such/folder"], "/no/such/folder"),
+        (["ask", "Who?", "--model", "/no/such/model"], "/no/such/model"),
+        (["ask", "Who?", "--endpoint", "http://127.0.0.1:9/v1"], "--model"),
+        (
+            ["ask", "Who?", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m"],
+            "http://127.0.0.1:9/v1",
+        ),
+        (["ask", "Who?", "--engine-arg", "tensor_parallel=2"], "tensor_parallel_size"),
+    ],
+)
+def test_what_cannot_start_ends_in_one_line(args: list[str], told: str) -> None:
+    done = _steper(*args)
+    assert done.returncode == 1
+    assert told in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_taken_port_is_told_before_the_model_is_loaded() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = _steper("serve", "--port", str(port))
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "Loading" not in done.stderr
+
+
+def test_doctor_says_that_all_is_well() -> None:
+    done = _steper("doctor")
+    assert done.returncode == 0, done.stdout
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--model", "/no/such/model"], "/no/such/model"),
+        (["--index", "/no/such/index"], "/no/such/index"),
+        (["--max-steps", "99"], "max_steps"),
+    ],
+)
+def test_doctor_names_what_is_wrong(args: list[str], told: str) -> None:
+    done = _steper("doctor", *args)
+    assert done.returncode == 1
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert len(failed) == 1
+    assert told in failed[0]
