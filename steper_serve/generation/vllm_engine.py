@@ -8,7 +8,7 @@ imported. What is left out: HTTP (openai_endpoint), and what a prompt looks like
 vLLM is kept quiet: what its processes print goes to a file, which our errors name and whose cause
 they quote, so that standard output holds our output alone. `VLLM_LOGGING_LEVEL=INFO` in the
 environment brings the whole log to the terminal instead; a variable that is set there always
-wins over the ones set here.
+wins over the ones set here. The file goes with `aclose`, and stays where vLLM did not start.
 """
 
 import asyncio
@@ -229,6 +229,9 @@ def _output_to_file() -> Iterator[Path | None]:
     os.close(descriptor)
     try:
         yield Path(name)
+    except ConfigurationError:  # says all there is to say
+        os.unlink(name)
+        raise
     finally:
         _redirect(kept)
         for fd in kept.values():
