@@ -5,10 +5,11 @@ is left out: what a watcher makes of the events (api, cli), and any retry (the a
 """
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from steper_serve.errors import SteperError
@@ -63,6 +64,9 @@ class Generated:
     seconds: float
 
 
+# The next word decides whether a cut falls before this.
+_UNSETTLED = re.compile(r"\s\W*\Z")
+
 Event = Searching | Found | Wrote | Generated
 Watcher = Callable[[Event], None]
 
@@ -116,7 +120,8 @@ def replay(flow: Flow, trajectory: Trajectory) -> Iterator[tuple[Effect, Outcome
     Yields each effect with its outcome: the prompts are, to the byte, those that were served.
 
     Raises:
-        ValueError: the flow asks for something that the trajectory does not hold.
+        ValueError: the flow asks for something that the trajectory does not hold, or does not
+            end in the same trajectory.
     """
     saved = deque(_outcomes(trajectory))
     outcome: Outcome | None = None
@@ -127,14 +132,14 @@ def replay(flow: Flow, trajectory: Trajectory) -> Iterator[tuple[Effect, Outcome
             except StopIteration as stop:
                 _check_same(_trajectory(stop), trajectory)
                 return
-            if saved and _answers(saved[0], effect):
-                outcome = saved.popleft()
+            if saved and saved[0][0] == _kind(effect):
+                _, outcome = saved.popleft()
             elif trajectory.stop_reason == "budget":
                 outcome = OutOfTime()
             else:
                 raise ValueError(
-                    f"step {effect.step} asks for a {type(effect).__name__} that the saved "
-                    "trajectory lacks: was it made with other options?"
+                    f"step {effect.step} asks for a {_kind(effect)} that the saved trajectory "
+                    "lacks: was it made with other options?"
                 )
             yield effect, outcome
     finally:
@@ -147,23 +152,30 @@ def _trajectory(stop: StopIteration) -> Trajectory:
     return stop.value
 
 
-def _outcomes(trajectory: Trajectory) -> Iterator[Outcome]:
+def _outcomes(trajectory: Trajectory) -> Iterator[tuple[str, Outcome]]:
+    """Every saved outcome, with the kind of effect that it was the outcome of."""
     for step in trajectory.steps:
         if step.query is not None:
-            yield step.passages
-        yield from step.completions
+            yield "search", step.passages
+        thoughts = step.completions[:-1] if step.forced else step.completions
+        yield from (("thought", completion) for completion in thoughts)
+        if step.forced:
+            yield "final answer", step.completions[-1]
 
 
-def _answers(outcome: Outcome, effect: Effect) -> bool:
-    return isinstance(outcome, Completion) == isinstance(effect, Generate)
+def _kind(effect: Effect) -> str:
+    if isinstance(effect, Retrieve):
+        return "search"
+    return "final answer" if effect.final else "thought"
 
 
 def _check_same(replayed: Trajectory, saved: Trajectory) -> None:
-    if (replayed.answer, len(replayed.steps)) != (saved.answer, len(saved.steps)):
+    # Citations are drawn from the rest, by a rule that may have become better since.
+    if replace(replayed, citations=()) != replace(saved, citations=()):
         raise ValueError(
             f"the replay of {saved.question!r} ended in {replayed.answer!r} after "
             f"{len(replayed.steps)} steps, the saved trajectory in {saved.answer!r} after "
-            f"{len(saved.steps)}: was it made with other options?"
+            f"{len(saved.steps)}, or they differ on the way: was it made with other options?"
         )
 
 
@@ -193,16 +205,18 @@ class _Performer:
 
     async def _generate(self, effect: Generate, deadline: float | None) -> Completion:
         start = time.perf_counter()
-        if effect.lead.strip():
+        if effect.lead:
             self.watch(Wrote(effect.step, effect.lead))
         stream = _Stream(effect, self.watch)
-        with suppress(TimeoutError):
-            loop = asyncio.get_running_loop()
-            offset = None if deadline is None else loop.time() + deadline - time.monotonic()
-            async with asyncio.timeout_at(offset), aclosing(self.model.generate(effect)) as output:
+        limit = asyncio.timeout(None if deadline is None else deadline - time.monotonic())
+        try:
+            async with limit, aclosing(self.model.generate(effect)) as output:
                 async for part in output:
                     if stream.take(part):
                         break
+        except TimeoutError:
+            if not limit.expired():  # the model's own
+                raise
         completion = stream.completion()
         text = effect.lead + completion.text
         self.watch(Generated(effect.step, text, completion, time.perf_counter() - start))
@@ -216,6 +230,7 @@ class _Stream:
         self._effect = effect
         self._watch = watch
         self._text = ""
+        self._num_shown = 0
         self._num_tokens = 0
         self._cut = False
         self._done: Completion | None = None
@@ -225,19 +240,24 @@ class _Stream:
         if isinstance(part, Completion):
             self._done = part
             return False
-        shown = len(self._text)
         self._text += part.text
         self._num_tokens = part.num_tokens
         end = self._effect.cut(self._text) if self._effect.cut else None
         if end is not None:
             self._cut = True
             self._text = self._text[:end]
-        if new := self._text[shown:]:
-            self._watch(Wrote(self._effect.step, new))
+        unsettled = _UNSETTLED.search(self._text) if self._effect.cut and not self._cut else None
+        self._show(unsettled.start() if unsettled else len(self._text))
         return self._cut
+
+    def _show(self, end: int) -> None:
+        if end > self._num_shown:
+            self._watch(Wrote(self._effect.step, self._text[self._num_shown : end]))
+            self._num_shown = end
 
     def completion(self) -> Completion:
         """What was written, also if the generation was ended before the model's own end."""
+        self._show(len(self._text))
         if self._done is not None and not self._cut:
             return self._done
         ended = self._done or Completion("", "length", num_completion_tokens=self._num_tokens)

@@ -23,7 +23,7 @@ from steper_serve.errors import ConfigurationError
 PREFIX = "STEPER_"
 DEFAULT_FILE = Path("steper.toml")
 # Variables with our prefix that are no settings: the settings' own file, the tests' data.
-_OTHER_VARIABLES = frozenset({"STEPER_CONFIG", "STEPER_DATA_DIR"})
+_OTHER_VARIABLES = frozenset({"CONFIG", "DATA_DIR"})
 
 EngineArg = bool | int | float | str
 
@@ -96,22 +96,26 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 
 def _check_variables() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    known = {name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "see steper-serve serve --help"
+        # Settings are read from names in any case, so that misspelt ones are seen in any case.
+        prefix, rest = name[: len(PREFIX)].upper(), name[len(PREFIX) :].upper()
+        if prefix == PREFIX and rest not in known:
+            close = difflib.get_close_matches(rest, known, n=1)
+            hint = f"did you mean {PREFIX}{close[0]}?" if close else "see steper-serve serve --help"
             raise ConfigurationError(f"unknown environment variable {name}: {hint}")
 
 
 def _one_line(error: ValidationError, file: Path) -> str:
-    parts = []
+    parts: dict[str, str] = {}
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name, value = str(problem["loc"][0]), repr(problem["input"])
         variable, flag = PREFIX + name.upper(), "--" + name.replace("_", "-")
         where = f"{flag}, {variable} or `{name}` in {file}"
         if problem["type"] == "extra_forbidden":
-            parts.append(f"unknown setting `{name}` in {file}")
-        else:
-            parts.append(f"{where}: {problem['msg'].lower()}, not {problem['input']!r}")
-    return "; ".join(parts)
+            parts[name] = f"unknown setting `{name}` in {file}"
+        elif Settings.model_fields[name].annotation == SecretStr | None:
+            parts[name] = f"{where}: {problem['msg'].lower()}"
+        else:  # of a union's complaints the last: the widest type's
+            parts[name] = f"{where}: {problem['msg'].lower()}, not {value}"
+    return "; ".join(parts.values())

@@ -65,7 +65,7 @@ def trace_json(trajectory: Trajectory, seconds: float, clockwork: Clockwork) -> 
     """The whole trace of a finished answer."""
     result = result_json(trajectory, seconds)
     steps = [
-        {**_step(step), **clockwork.seconds.get(number, {})}
+        {**_step(step), **clockwork.seconds.get(number, dict.fromkeys(_TIMES, 0.0))}
         for number, step in enumerate(trajectory.steps, 1)
     ]
     return {"answer": result.pop("answer"), "steps": steps, **result}

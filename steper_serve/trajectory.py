@@ -119,13 +119,15 @@ class Step:
     """One step of a trajectory: at most one search, then the thought r_s.
 
     `query` and `passages` are q_s and P_s (paper, section 3); both are empty in a step without
-    retrieval. `completions` are the raw outcomes that `thought` was read from, in order.
+    retrieval. `completions` are the raw outcomes that `thought` was read from, in order;
+    `forced` says that the last of them is the answer to a `Generate` with `final`.
     """
 
     query: str | None
     passages: tuple[Passage, ...]
     thought: str
     completions: tuple[Completion, ...]
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class Trajectory:
                 passages=tuple(Passage(**p) for p in step["passages"]),
                 thought=step["thought"],
                 completions=tuple(Completion(**c) for c in step["completions"]),
+                forced=step["forced"],
             )
             for step in data["steps"]
         )

@@ -67,9 +67,8 @@ class Draft:
         self._render = render
         self._asked = one_line(question, options.format.special_tokens)
         self._demonstrations = list(options.demonstrations)
-        self._passages: list[Passage] = []
-        self._seen: set[str] = set()
-        self._dropped: list[str] = []
+        self._passages: dict[str, Passage] = {}
+        self._dropped: dict[str, None] = {}
         self._steps: list[Step] = []
         self._spent = 0
         self.written = ""
@@ -85,7 +84,7 @@ class Draft:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, SteperError):
-            error.steps = tuple(self._steps)
+            error.steps = tuple(step for step in self._steps if step.completions)
 
     @property
     def step(self) -> int:
@@ -95,7 +94,7 @@ class Draft:
     @property
     def found_nothing(self) -> bool:
         """Whether no search has found a passage."""
-        return not self._seen
+        return not any(step.passages for step in self._steps)
 
     @property
     def tokens_left(self) -> int | None:
@@ -107,6 +106,12 @@ class Draft:
     def must_answer(self) -> bool:
         """Whether what is left of the token budget is only enough for the answer itself."""
         return self.tokens_left is not None and self.tokens_left <= ANSWER_TOKENS
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether tokens or time, and not the model, ended the last completion of this step."""
+        done = self._steps[-1].completions if self._steps else ()
+        return bool(done) and done[-1].finish_reason == "length"
 
     def search(self, query: str) -> Generator[Effect, Outcome, bool]:
         """Open the next step with a search; False if time ran out before it."""
@@ -122,9 +127,7 @@ class Draft:
         """Open the next step, with what it searched for and found."""
         self._steps.append(Step(query, passages, "", ()))
         for passage in passages:
-            if passage.id not in self._seen:
-                self._seen.add(passage.id)
-                self._passages.append(passage)
+            self._passages.setdefault(passage.id, passage)
 
     def generate(
         self,
@@ -142,11 +145,12 @@ class Draft:
         prompt = self._fitted(lead)
         if prompt is None:
             return None
-        left = self.tokens_left
+        if (left := self.tokens_left) is not None:
+            max_tokens = max(1, min(max_tokens, left if final else left - ANSWER_TOKENS))
         outcome = yield Generate(
             step=self.step,
             prompt=prompt,
-            max_tokens=max(1, max_tokens if left is None else min(max_tokens, left)),
+            max_tokens=max_tokens,
             stop=stop,
             cut=cut,
             sampling=self.options.sampling,
@@ -157,7 +161,7 @@ class Draft:
             return None
         if not isinstance(outcome, Completion):
             raise TypeError("a Generate was answered with passages")
-        self._write(outcome, lead + outcome.text)
+        self._write(outcome, lead + outcome.text, final)
         return outcome.text
 
     def conclude(
@@ -166,16 +170,23 @@ class Draft:
         """Append the answer marker, let the model fill it in, and end.
 
         `reason` is why the flow came to this; it becomes the stop reason if no answer comes of
-        it, and stays "budget" beside one.
+        it, and stays "budget" beside one. A thought that was cut short is a reason of its own.
         """
+        if self.cut_short:
+            reason = "budget"
         if not self._steps:
             self.open()
         cut = sentence_end if self.format.step_end == "sentence" else None
         text = yield from self.generate(
             lead=marker, final=True, stop=("\n",), cut=cut, max_tokens=ANSWER_TOKENS * 2
         )
-        answer = read(text) if text else ""
-        return self.finish(answer, "answer" if answer and reason != "budget" else reason)
+        answer = one_line(read(text), self.format.special_tokens) if text else ""
+        return self.finish(answer, reason) if not answer or reason == "budget" else self.say(answer)
+
+    def say(self, answer: str) -> Trajectory:
+        """The finished trajectory of an answer; "budget" if the model was cut off inside it."""
+        cut_off = self.cut_short and self._steps[-1].thought.endswith(answer)
+        return self.finish(answer, "budget" if cut_off else "answer")
 
     def finish(self, answer: str, stop_reason: StopReason) -> Trajectory:
         """The finished trajectory, with its citations."""
@@ -189,11 +200,12 @@ class Draft:
             dropped=tuple(self._dropped),
         )
 
-    def _write(self, completion: Completion, text: str) -> None:
+    def _write(self, completion: Completion, text: str, forced: bool) -> None:
         """Add a completion, and the text that came with it, to the open step."""
         step = self._steps[-1]
         thought = f"{step.thought}{text}".strip()
-        self._steps[-1] = Step(step.query, step.passages, thought, (*step.completions, completion))
+        completions = (*step.completions, completion)
+        self._steps[-1] = Step(step.query, step.passages, thought, completions, forced)
         self._spent += completion.num_completion_tokens
 
     def _fitted(self, lead: str) -> Prompt | None:
@@ -202,7 +214,7 @@ class Draft:
             context = Context(
                 instruction=self.options.instruction,
                 demonstrations=self._demonstrations,
-                passages=self._passages,
+                passages=tuple(self._passages.values()),
                 question=self._asked,
                 written=self.written + lead,
             )
@@ -236,13 +248,13 @@ class Draft:
             return True
         if not self._passages:
             return False
-        used = set(used_passages(self._steps))
-        current = {p.id for p in self._steps[-1].passages} if self._steps else set()
         # Oldest first: what no step has used, then what one has; this step's own find goes
         # last, its worst passage first.
-        old = [p for p in self._passages if p.id not in current]
-        order = [p for p in old if p.id not in used] + [p for p in old if p.id in used]
-        victim = (order or self._passages[::-1])[0]
-        self._passages.remove(victim)
-        self._dropped.append(victim.id)
+        used = used_passages(self._steps)
+        found = [p.id for p in reversed(self._steps[-1].passages)] if self._steps else []
+        old = [id for id in self._passages if id not in found]
+        unused = [id for id in old if id not in used]
+        order = unused or old or [id for id in found if id in self._passages]
+        del self._passages[order[0]]
+        self._dropped[order[0]] = None
         return True

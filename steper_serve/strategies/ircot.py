@@ -80,7 +80,7 @@ def _first_sentence(text: str) -> str:
 
 def _reason(strategy: str, question: str, options: Options, num_searches: int) -> Flow:
     with Draft(strategy, question, options, render) as draft:
-        query = question
+        query, marker = question, f" {ANSWER_MARKER}"
         reason: StopReason = "max_steps"
         for step in range(1, options.max_steps + 1):
             if step > num_searches:
@@ -99,13 +99,16 @@ def _reason(strategy: str, question: str, options: Options, num_searches: int) -
                 break
             thought = one_line(text, options.format.special_tokens)
             if answer := parse_answer(thought):
-                return draft.finish(answer, "answer")
+                return draft.say(answer)
             if not thought:
                 reason = "no_answer_marker"
                 break
             draft.written += f" {thought}"
             query = thought
-        return (yield from draft.conclude(f" {ANSWER_MARKER}", _first_sentence, reason))
+            if answer is not None:  # the marker, and nothing behind it
+                marker, reason = "", "no_answer_marker"
+                break
+        return (yield from draft.conclude(marker, _first_sentence, reason))
 
 
 def _think(draft: Draft, *, cut: bool) -> Generator[Effect, Outcome, str | None]:

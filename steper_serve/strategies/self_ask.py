@@ -54,14 +54,13 @@ def self_ask(question: str, options: Options) -> Flow:
                 reason = "budget"
                 break
             if answer := parse_answer(text):
-                return draft.finish(answer, "answer")
+                return draft.say(answer)
             follow_up = parse_follow_up(text)
             if not follow_up:
                 reason = "no_answer_marker"
                 break
             query = follow_up
-        marker = f"\n{FINAL_MARKER}" if draft.written else f" No.\n{FINAL_MARKER}"
-        return (yield from draft.conclude(marker, answers.clean, reason))
+        return (yield from draft.conclude(_marker(draft.written), answers.clean, reason))
 
 
 def render(context: Context, format: PromptFormat) -> Prompt:
@@ -80,22 +79,31 @@ def render(context: Context, format: PromptFormat) -> Prompt:
 def parse_follow_up(text: str) -> str | None:
     """The last follow-up question that `text` asks, or None."""
     found = [match["rest"].strip() for match in _FOLLOW_UP.finditer(text)]
-    return found[-1] if found else None
+    return next((rest for rest in reversed(found) if rest), None)
 
 
 def parse_answer(text: str) -> str | None:
     """The final answer that `text` states, or None."""
     match = _FINAL.search(text)
-    return None if match is None else answers.clean(match["rest"])
+    return None if match is None else one_line(answers.clean(match["rest"]))
 
 
 def line_end(text: str) -> int | None:
     """Index just past the line that ends a generation: a follow-up's or the final answer's."""
-    for pattern in (_FOLLOW_UP, _FINAL):
-        match = pattern.search(text)
-        if match and match["rest"].strip() and match.end() < len(text):
-            return match.end()
-    return None
+    ends = [
+        match.end()
+        for pattern in (_FOLLOW_UP, _FINAL)
+        for match in pattern.finditer(text)
+        if match["rest"].strip() and match.end() < len(text)
+    ]
+    return min(ends, default=None)
+
+
+def _marker(written: str) -> str:
+    """What leads to the final answer after `written`."""
+    if not written:
+        return f" No.\n{FINAL_MARKER}"
+    return "" if written.endswith(FINAL_MARKER) else f"\n{FINAL_MARKER}"
 
 
 def _answer_follow_up(draft: Draft) -> Generator[Effect, Outcome, bool]:
@@ -118,8 +126,8 @@ def _decide(draft: Draft) -> Generator[Effect, Outcome, str | None]:
     lead = "\n" if draft.written else ""
     tokens = draft.options.max_step_tokens
     text = yield from draft.generate(lead=lead, cut=line_end, max_tokens=tokens)
-    if text is not None:
-        draft.written += f"{lead or ' '}{_tidy(text, draft.format)}"
+    if text is not None and (tidy := _tidy(text, draft.format)):
+        draft.written += f"{lead or ' '}{tidy}"
     return text
 
 

@@ -9,8 +9,8 @@ import re
 
 # A full stop after one of these is part of the word.
 _ABBREVIATIONS = frozenset(
-    "adm approx ave capt co col corp dept dr ed est etc fig fr gen gov hon inc jr lt ltd maj mme "
-    "mr mrs ms mt nos op pp pres prof rep rev rt sen sgt sr st vol vs "
+    "adm al approx ave c capt co col corp dept dr ed est etc fig fr gen gov hon inc jr lt ltd maj "
+    "mme mr mrs ms mt nos op pp pres prof rep rev rt sen sgt sr st v vol vs "
     "jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )
 _END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]*\w)")
@@ -24,15 +24,19 @@ def sentence_end(text: str) -> int | None:
     30
     """
     for match in _END.finditer(text):
-        if not _inside_a_name(text[: match.start() + 1]) and text[: match.start()].strip():
+        before, after = text[: match.start()], text[match.end() :].lstrip()
+        if before.strip() and not _inside_a_name(before, match.group(), after):
             return match.end()
     return None
 
 
-def _inside_a_name(text: str) -> bool:
-    """Whether the full stop that ends `text` belongs to an abbreviation or an initial."""
-    match = _LAST_WORD.search(text)
-    if match is None or not text.endswith("."):
+def _inside_a_name(before: str, end: str, after: str) -> bool:
+    """Whether the full stop after `before` belongs to an abbreviation or an initial."""
+    match = _LAST_WORD.search(before)
+    if match is None or not end.startswith("."):
         return False
-    word = match.group()[:-1]
-    return (len(word) == 1 and word.isupper()) or "." in word or word.lower() in _ABBREVIATIONS
+    word = match.group()
+    if word.lower() == "no":  # "No. 5", but "The answer is no."
+        return after[:1].isdigit()
+    dotted = "." in word and any(c.isalpha() for c in word)
+    return (len(word) == 1 and word.isupper()) or dotted or word.lower() in _ABBREVIATIONS
