@@ -231,7 +231,7 @@ class _Stream:
         self._watch = watch
         self._text = ""
         self._num_shown = 0
-        self._num_tokens = 0
+        self._last = Delta("", 0)
         self._cut = False
         self._done: Completion | None = None
 
@@ -241,7 +241,7 @@ class _Stream:
             self._done = part
             return False
         self._text += part.text
-        self._num_tokens = part.num_tokens
+        self._last = part
         end = self._effect.cut(self._text) if self._effect.cut else None
         if end is not None:
             self._cut = True
@@ -260,5 +260,10 @@ class _Stream:
         self._show(len(self._text))
         if self._done is not None and not self._cut:
             return self._done
-        ended = self._done or Completion("", "length", num_completion_tokens=self._num_tokens)
-        return replace(ended, text=self._text, finish_reason="stop" if self._cut else "length")
+        return Completion(
+            self._text,
+            "stop" if self._cut else "length",
+            num_prompt_tokens=self._last.num_prompt_tokens,
+            num_completion_tokens=self._last.num_tokens,
+            num_cached_tokens=self._last.num_cached_tokens,
+        )

@@ -108,10 +108,15 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Newly generated text. `num_tokens` counts the completion's tokens up to here."""
+    """Newly generated text. `num_tokens` counts the completion's tokens up to here.
+
+    The other two count the prompt's, 0 where the engine does not tell before the end.
+    """
 
     text: str
     num_tokens: int
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

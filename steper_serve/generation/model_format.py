@@ -26,16 +26,12 @@ from steper_serve.errors import ConfigurationError
 from steper_serve.trajectory import PromptFormat
 
 CARD = "steper.json"
-DEFAULT_INSTRUCTION = (
-    "Use the passages to work towards the answer, one fact per sentence, and finish with "
-    '"So the answer is:" followed by the answer alone.'
-)
 # Unlike anything a template adds, changes or strips.
 SENTINEL = "stepersentinelquestion"
 
 UNTUNED: Mapping[str, Any] = {
     "strategies": (),
-    "instruction": DEFAULT_INSTRUCTION,
+    "instruction": None,
     "few_shot": True,
     "step_end": "sentence",
     "chat": True,
@@ -73,8 +69,8 @@ def load_format(
         max_model_len: its context length in tokens.
         reserve: tokens of it kept for what is generated.
         style: "auto" follows steper.json, and without one takes the model for an untuned one
-            (instruction line, demonstrations, steps are sentences). "student" takes it for a
-            student even without steper.json; "few-shot" takes it for untuned in spite of one.
+            (the strategy's instruction, demonstrations, steps are sentences). "student" takes
+            it for a student even without steper.json; "few-shot" for untuned in spite of one.
         local_files_only: for a hub id, use what was downloaded before and nothing else.
 
     Raises:

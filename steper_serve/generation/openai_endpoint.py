@@ -90,7 +90,8 @@ class OpenAIEndpoint:
                     if piece:
                         text += piece
                         num_chunks += 1
-                        yield Delta(piece, usage.completion_tokens if usage else num_chunks)
+                        num_prompt, num_written, num_cached = _counts(usage, num_chunks)
+                        yield Delta(piece, num_written, num_prompt, num_cached)
         finally:
             self._num_running -= 1
         yield self._completion(text, reason, usage, num_chunks)
@@ -166,16 +167,8 @@ class OpenAIEndpoint:
             ended = f"with finish reason {reason!r}" if reason else "without a finish reason"
             raise EngineFailed(f"{self.base_url} ended its stream {ended}.")
         finish: FinishReason = "stop" if reason == "stop" else "length"
-        if usage is None:
-            return Completion(text, finish, num_completion_tokens=num_chunks)
-        details = usage.prompt_tokens_details
-        return Completion(
-            text=text,
-            finish_reason=finish,
-            num_prompt_tokens=usage.prompt_tokens,
-            num_completion_tokens=usage.completion_tokens,
-            num_cached_tokens=(details and details.cached_tokens) or 0,
-        )
+        num_prompt, num_written, num_cached = _counts(usage, num_chunks)
+        return Completion(text, finish, num_prompt, num_written, num_cached)
 
     def _error(self, error: openai.APIError) -> SteperError:
         """Ours for one of the client's; the message names the URL and what to do."""
@@ -207,3 +200,11 @@ class OpenAIEndpoint:
         if error.code == "context_length_exceeded" or _TOO_LONG.search(error.message):
             return PromptTooLong(said)
         return EngineFailed(said)
+
+
+def _counts(usage: Any, num_chunks: int) -> tuple[int, int, int]:
+    """Tokens of the prompt, of the completion so far, and cached ones, as far as they are told."""
+    if usage is None:
+        return 0, num_chunks, 0
+    details = usage.prompt_tokens_details
+    return usage.prompt_tokens, usage.completion_tokens, (details and details.cached_tokens) or 0

@@ -31,6 +31,7 @@ from steper_serve.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
+from steper_serve.generation.orphans import PARENT_VARIABLE
 from steper_serve.trajectory import Completion, Delta, FinishReason, Generate
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class VllmEngine:
                 text += piece.text
                 num_tokens += len(piece.token_ids)
                 if piece.text:
-                    yield Delta(piece.text, num_tokens)
+                    yield Delta(piece.text, num_tokens, len(ids), last.num_cached_tokens or 0)
         yield _completion(last, text, num_tokens)
 
     async def check(self) -> None:
@@ -208,7 +209,12 @@ def _cause(log: Path | None) -> str | None:
 
 def _variables(model: str) -> dict[str, str]:
     """What vLLM's processes find in their environment unless the user set it already."""
-    variables = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    variables = {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        PARENT_VARIABLE: str(os.getpid()),
+    }
     if Path(model).is_dir():
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return variables

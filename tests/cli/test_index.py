@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
 from steper_serve.cli.index import index
+from steper_serve.errors import CorpusError, IndexUnavailable, PassageNotFound
 from steper_serve.retrieval import bm25
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.generation.model_format import (
-    DEFAULT_INSTRUCTION,
     estimated_format,
     load_format,
 )
@@ -46,7 +45,7 @@ def test_the_bundled_student_gets_its_bare_prompt(student: Path) -> None:
 
 def test_a_model_without_a_card_is_taken_for_untuned(model: Path) -> None:
     format = load(model)
-    assert (format.instruction, format.few_shot) == (DEFAULT_INSTRUCTION, True)
+    assert (format.instruction, format.few_shot) == (None, True)
     assert (format.step_end, format.strategies) == ("sentence", ())
 
 

@@ -62,7 +62,7 @@ async def test_what_vllm_counts_while_streaming_is_used() -> None:
     ]
     async with serve(Reply(events=counted)) as server, endpoint(server) as model:
         deltas, completion = await complete(model, request())
-    assert deltas == [Delta(" two words", 2)]
+    assert deltas == [Delta(" two words", 2, USAGE["prompt_tokens"])]
     assert (completion.num_cached_tokens, completion.num_completion_tokens) == (5, 3)
 
 

@@ -3,8 +3,13 @@
 from collections.abc import Callable, Iterable
 
 import pytest
+from hypothesis import settings
 
 from steper_serve.trajectory import Completion, Effect, Flow, Outcome, PromptFormat, Trajectory
+
+# How long an example takes depends on the machine's other work.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 Play = Callable[[Flow, Callable[[Effect], Outcome]], tuple[list[Effect], Trajectory]]
 
