@@ -49,6 +49,8 @@ def load(file: str, folder: Path | None = None) -> FewShot:
         what = f"unknown key {min(unknown)!r}" if unknown else "`instruction` is not a text"
         raise ConfigurationError(f"{source}: {what}; it may hold instruction and demonstrations")
     shown = data.get("demonstrations", [])
+    if not isinstance(shown, list):
+        raise ConfigurationError(f"{source}: `demonstrations` is not a list of tables")
     return FewShot(
         instruction=data.get("instruction", ""),
         demonstrations=tuple(
@@ -57,19 +59,29 @@ def load(file: str, folder: Path | None = None) -> FewShot:
     )
 
 
-def _demonstration(data: Mapping[str, Any], where: str) -> Demonstration:
+def _demonstration(data: Any, where: str) -> Demonstration:
+    if not isinstance(data, dict) or data.keys() - _FIELDS.keys():
+        raise ConfigurationError(
+            f"demonstration in {where}: it must be a table of {', '.join(_FIELDS)}, not {data!r}"
+        )
     for name, kind in _FIELDS.items():
         if not isinstance(data.get(name), kind):
             raise ConfigurationError(
                 f"demonstration in {where}: `{name}` must be a {kind.__name__}"
             )
-    try:
-        passages = tuple(
-            Passage(id=f"demonstration-{n}", title=p["title"], text=p["text"])
-            for n, p in enumerate(data["passages"])
-        )
-    except (TypeError, KeyError) as error:
+    if not all(isinstance(thought, str) for thought in data["thoughts"]):
+        raise ConfigurationError(f"demonstration in {where}: each of `thoughts` must be a str")
+    if not all(_is_passage(p) for p in data["passages"]):
         raise ConfigurationError(
             f"demonstration in {where}: each passage must have `title` and `text`"
-        ) from error
+        )
+    passages = tuple(Passage(id=f"demonstration-{n}", **p) for n, p in enumerate(data["passages"]))
     return Demonstration(data["question"], passages, tuple(data["thoughts"]), data["answer"])
+
+
+def _is_passage(data: Any) -> bool:
+    return (
+        isinstance(data, dict)
+        and data.keys() == {"title", "text"}
+        and all(isinstance(value, str) for value in data.values())
+    )

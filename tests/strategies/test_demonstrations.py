@@ -73,11 +73,11 @@ def test_both_parts_may_be_left_out(tmp_path):
         (WHOLE.replace('question = "Where?"', ""), "no. 1: `question` must be"),
         (WHOLE.replace('"Oslo"\npassages', "3\npassages"), "no. 1: `answer` must be"),
         (WHOLE.replace('["Hm."]', '"Hm."'), "no. 1: `thoughts` must be"),
-        (WHOLE.replace('["Hm."]', "[1]"), "no. 1: `thoughts` must be"),
+        (WHOLE.replace('["Hm."]', "[1]"), "no. 1: each of `thoughts` must be"),
         (WHOLE.replace('title = "Oslo", ', ""), "each passage must have `title` and `text`"),
         (WHOLE.replace('title = "Oslo"', "title = 3"), "each passage must have `title` and `text`"),
         (WHOLE.replace('[{ title = "Oslo", text = "A city." }]', "[1]"), "each passage must have"),
-        (WHOLE.replace("thoughts", "thought"), "no. 1: unknown key 'thought'"),
+        (WHOLE + 'note = "x"', "no. 1: it must be a table of question, thoughts, answer, passages"),
         (WHOLE + WHOLE.replace('instruction = "Do it."', "").replace("Where?", ""), None),
     ],
 )

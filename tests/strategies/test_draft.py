@@ -260,12 +260,26 @@ SPECIAL = ("<eos>", "<pad>")
 bits = st.sampled_from(
     [
         *("So the answer is:", "So the final answer is:", "Follow up:", "Intermediate answer:"),
-        *("\nFollow up: who?\n", "Yes.", "No.", "Oslo", "Titlea", " ", "\n", ".", '"', "", "\u200b"),
+        *(
+            "\nFollow up: who?\n",
+            "Yes.",
+            "No.",
+            "Oslo",
+            "Titlea",
+            " ",
+            "\n",
+            ".",
+            '"',
+            "",
+            "\u200b",
+        ),
         *("<eos>", "Q:", "la la la la", "\ud800", "three", "four."),
     ]
 )
 texts = st.lists(bits, max_size=6).map(" ".join)
-pool = st.sampled_from([passage(id, f"{id} word, Q: x <eos>" * n) for n, id in enumerate("abcdefg")])
+pool = st.sampled_from(
+    [passage(id, f"{id} word, Q: x <eos>" * n) for n, id in enumerate("abcdefg")]
+)
 context_sizes = st.sampled_from([20, 30, 60, 1000])
 numbers = st.fixed_dictionaries(
     {
@@ -391,5 +405,5 @@ def test_a_text_of_any_shape_never_makes_an_empty_answer_an_answer(text, strateg
             break
         found = [passage("a")]
         outcome = found if isinstance(effect, Retrieve) else model_says(effect, text)
-    visible = trajectory.answer.strip(" \n\u200b\"")
+    visible = trajectory.answer.strip(' \n\u200b"')
     assert bool(visible) == (trajectory.stop_reason == "answer")
