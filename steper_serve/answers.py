@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
+_QUOTES = '"“”'
 _ABBREVIATED = re.compile(r"(^|[\s.])[A-Z]\.$")
 
 
@@ -22,10 +23,17 @@ def clean(text: str) -> str:
     A final full stop goes unless it belongs to an abbreviation ("Washington, D.C.").
     """
     line = next((part for part in text.splitlines() if part.strip()), "")
-    answer = line.strip().strip('"').strip()
-    if answer.endswith(".") and not _ABBREVIATED.search(answer):
-        answer = answer[:-1].rstrip().strip('"')
-    return answer
+    return _without_stop(_without_quotes(_without_stop(line.strip())))
+
+
+def _without_stop(answer: str) -> str:
+    return answer if _ABBREVIATED.search(answer) else answer.rstrip(".").rstrip()
+
+
+def _without_quotes(answer: str) -> str:
+    """`answer` without the quotes around all of it; quotes around a part of it stay."""
+    inner = answer.strip(_QUOTES).strip()
+    return answer if any(quote in inner for quote in _QUOTES) else inner
 
 
 def normalise(text: str) -> str:
