@@ -1,8 +1,7 @@
 """Typed errors. Each says what was wrong, where, and what to do about it.
 
 Each class knows its HTTP status and OpenAI's error `type` and `code`; an error raised inside a
-loop carries the steps so far, the unfinished one last with what it found. What is left out: how
-errors go over the wire (api).
+loop carries the steps finished before it. What is left out: how errors go over the wire (api).
 """
 
 from typing import ClassVar

@@ -84,7 +84,7 @@ class Draft:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, SteperError):
-            error.steps = tuple(self._steps)
+            error.steps = tuple(step for step in self._steps if step.completions)
 
     @property
     def step(self) -> int:
