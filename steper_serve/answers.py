@@ -32,7 +32,7 @@ def _without_stop(answer: str) -> str:
 
 def _without_quotes(answer: str) -> str:
     """`answer` without the quotes around all of it; quotes around a part of it stay."""
-    inner = answer.strip(_QUOTES).strip()
+    inner = answer.strip(_QUOTES + string.whitespace)
     return answer if any(quote in inner for quote in _QUOTES) else inner
 
 

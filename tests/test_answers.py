@@ -164,6 +164,7 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(answer, gold):
         (" \n ", ""),
         (".", ""),
         ('""', ""),
+        ('" " "', ""),
         ("...", ""),
     ],
 )
