@@ -180,7 +180,7 @@ class Draft:
         text = yield from self.generate(
             lead=marker, final=True, stop=("\n",), cut=cut, max_tokens=ANSWER_TOKENS * 2
         )
-        answer = one_line(read(text), self.format.special_tokens) if text else ""
+        answer = read(one_line(text, self.format.special_tokens)) if text else ""
         return self.finish(answer, reason) if not answer or reason == "budget" else self.say(answer)
 
     def say(self, answer: str) -> Trajectory:

@@ -85,7 +85,7 @@ def parse_follow_up(text: str) -> str | None:
 def parse_answer(text: str) -> str | None:
     """The final answer that `text` states, or None."""
     match = _FINAL.search(text)
-    return None if match is None else one_line(answers.clean(match["rest"]))
+    return None if match is None else answers.clean(one_line(match["rest"]))
 
 
 def line_end(text: str) -> int | None:

@@ -391,6 +391,7 @@ def test_every_flow_ends_in_a_trajectory_that_says_how_it_went(data, strategy, f
     assert [outcome for _, outcome in replayed] == as_sent
 
 
+@settings(max_examples=500)
 @given(texts, st.sampled_from(["ircot", "self-ask"]))
 def test_a_text_of_any_shape_never_makes_an_empty_answer_an_answer(text, strategy):
     format = format_of(1000, "eos", None)
