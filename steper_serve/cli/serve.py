@@ -47,7 +47,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         click.echo(
             f"Ready after {time.monotonic() - start:.0f} s: {url}/v1 "
-            f"(models steper, steper-ircot, …; {url}/docs; end with Ctrl-C)",
+            f"(models steper, steper-ircot, …; end with Ctrl-C)",
             err=True,
         )
         with _signals_end_the_server_only():
