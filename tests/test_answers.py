@@ -99,6 +99,7 @@ def test_f1(answer, gold, score):
         ("either", ["x", "either"], True),
         ("anything", [""], False),
         ("anything", ["the"], False),
+        ("the", ["a"], False),
         ("anything", [], False),
         ("", ["x"], False),
     ],

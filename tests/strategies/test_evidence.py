@@ -41,6 +41,7 @@ def steps(*parts: tuple[list[Passage], str]) -> list[Step]:
         ([UNTITLED], "The keeper counted seventeen ships.", ["untitled"]),
         ([UNTITLED], "The keeper counted seventeen blue ships.", ["untitled"]),
         ([UNTITLED], "The keeper counted seventeen big blue ships.", []),
+        ([UNTITLED], "The keeper counted blue ships.", []),
         ([UNTITLED], "The keeper counted.", []),
         # Title words count towards the four fifths.
         ([BERG], "Berg, Norwegian painter", ["berg"]),
