@@ -49,7 +49,7 @@ $(BIN)/python:
 $(STAMP)-cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --extra-index-url $(TORCH_CPU) $(shell grep '^torch==' requirements/cpu.lock)
 	$(PIP) install --no-deps --requirement requirements/cpu.lock
-	$(PIP) install --no-deps --editable .
+	$(PIP) --quiet install --no-deps --editable .
 	@touch $@
 
 $(STAMP)-cuda: requirements/cuda.lock pyproject.toml | $(BIN)/python

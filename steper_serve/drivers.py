@@ -39,7 +39,7 @@ class Searching:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A search is done; `seconds` is its wall time, the thread hand-off included."""
+    """A search is done; `seconds` is its wall time, a hand-over to a thread included."""
 
     step: int
     passages: tuple[Passage, ...]
@@ -88,7 +88,7 @@ async def run(
     Args:
         flow: fresh from a strategy.
         model: performs `Generate`; its generation is aborted when this task is cancelled.
-        retriever: performs `Retrieve`, in a thread.
+        retriever: performs `Retrieve`, in a thread unless it is quick.
         watch: called with each event as it happens; it must not block.
         max_seconds: time budget. When it is spent, the running generation is ended where it
             is, and the flow is told so; its forced answer is still generated.
@@ -199,7 +199,11 @@ class _Performer:
     async def _retrieve(self, effect: Retrieve) -> Sequence[Passage]:
         self.watch(Searching(effect.step, effect.query))
         start = time.perf_counter()
-        found = await asyncio.to_thread(self.retriever.search, effect.query, effect.top_k)
+        search = self.retriever.search
+        if self.retriever.quick:
+            found = search(effect.query, effect.top_k)
+        else:
+            found = await asyncio.to_thread(search, effect.query, effect.top_k)
         self.watch(Found(effect.step, tuple(found), time.perf_counter() - start))
         return found
 

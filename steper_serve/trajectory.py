@@ -280,6 +280,14 @@ class LanguageModel(Protocol):
 class Retriever(Protocol):
     """A searchable corpus. Methods may block; the driver calls `search` in a thread."""
 
+    @property
+    def quick(self) -> bool:
+        """Whether a search takes less time than its hand-over to a thread (about 1 ms).
+
+        The driver then does without the thread.
+        """
+        ...
+
     def search(self, query: str, top_k: int) -> Sequence[Passage]:
         """The at most `top_k` best passages for the words of `query`, best first, scored.
 

@@ -50,6 +50,8 @@ ALL = pytest.mark.parametrize("strategy", list(SCRIPTS))
 class Index:
     """A retriever that finds passages by turns."""
 
+    quick = False
+
     def __init__(self, *found: Sequence[Passage] | Exception) -> None:
         self._found = list(found) or [[HARBOUR], [HARBOUR, BERG]]
         self.queries: list[tuple[str, int]] = []
@@ -262,6 +264,20 @@ async def test_a_blocked_search_blocks_neither_the_event_loop_nor_a_cancellation
     finally:
         release.set()
     assert (await asyncio.wait_for(other, 60)).answer == "Oslo"
+
+
+async def test_a_quick_search_is_not_handed_to_a_thread():
+    threads = set()
+
+    class Quick(Index):
+        quick = True
+
+        def search(self, query: str, top_k: int) -> Sequence[Passage]:
+            threads.add(threading.current_thread())
+            return super().search(query, top_k)
+
+    await drivers.run(start(), ScriptedModel(THOUGHTS), Quick())
+    assert threads == {threading.current_thread()}
 
 
 # Time.

@@ -18,6 +18,10 @@ from steper_serve.retrieval.manifest import IndexInfo
 from steper_serve.trajectory import Passage
 
 _RETRIES = 3
+# A search of 16,000 passages takes 0.3 ms (p95 0.7); handing it to a thread and back cost 0.4 ms
+# to an idle event loop, 1.2 ms to one that streams and 8 ms to one with 32 streams
+# (benchmarks.answers on 2 cores).
+_QUICK_DOCUMENTS = 20_000
 
 
 class Bm25Retriever:
@@ -46,6 +50,11 @@ class Bm25Retriever:
     @property
     def num_documents(self) -> int:
         return self._opened.info.num_documents
+
+    @property
+    def quick(self) -> bool:
+        """See `Retriever.quick`."""
+        return self.num_documents <= _QUICK_DOCUMENTS
 
     def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
         """The at most `top_k` best passages for the words of `query`, best first, scored."""

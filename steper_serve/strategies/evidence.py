@@ -5,6 +5,9 @@ shares a content word with its text beyond the title's; or if four fifths of the
 content words, and at least three, stand in the passage. Of namesakes that fit equally by title
 the one that shares most words is taken. What is left out: meaning; a paraphrase without shared
 words is not seen.
+
+On the bundled questions that the bundled student answers rightly, a coverage of 0.8 cites with a
+precision of 0.96 and a recall of 0.96 (0.67: 0.88 and 0.97; 0.9: 0.97 and 0.93).
 """
 
 import re
