@@ -1,5 +1,6 @@
-# The CUDA server: docker build -t steper-serve . && docker run --gpus all -p 8000:8000 \
-#   -e STEPER_HOST=0.0.0.0 steper-serve
+# The CUDA server: docker build -t steper-serve .
+#   docker run --gpus all -p 127.0.0.1:8000:8000 steper-serve
+# It has no keys yet: publish its port to this machine alone, as above.
 # The image holds the bundled student and corpus. For a model and an index of your own:
 #   -v /data/model:/model:ro -v /data/index:/index:ro -e STEPER_MODEL=/model -e STEPER_INDEX=/index
 
@@ -20,9 +21,9 @@ RUN pip install --no-deps .
 
 # --- run: no compiler but the one that Triton needs, no root ---------------------------------
 FROM python:${PYTHON}-slim-bookworm
-# vLLM compiles small C stubs at start (Triton's launcher) and needs a C compiler for it.
+# vLLM compiles at start (Triton's launcher, torch.compile) and needs a compiler for it.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 steper
 COPY --from=build /opt/steper /opt/steper
@@ -33,7 +34,9 @@ ENV PATH=/opt/steper/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    STEPER_CACHE_DIR=/home/steper/.cache/steper-serve
+    STEPER_CACHE_DIR=/home/steper/.cache/steper-serve \
+    STEPER_HOST=0.0.0.0 \
+    STEPER_PORT=8000
 # Inside, so that the first start need not: index the bundled corpus.
 RUN steper-serve index build \
       "$(python -c 'from importlib.resources import files; print(files("steper_serve") / "assets/corpus/corpus.jsonl")')" \
@@ -42,7 +45,7 @@ ENV STEPER_INDEX=/home/steper/index
 EXPOSE 8000
 # Loading a model takes minutes; after that, not ready for a minute and a half is unhealthy.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen(f'http://127.0.0.1:{__import__(\"os\").environ[\"STEPER_PORT\"]}/ready', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["steper-serve"]
 CMD ["serve"]

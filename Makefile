@@ -1,11 +1,14 @@
 # Everything a fresh machine with Python 3.11 and make needs. A second run installs nothing.
 
-PYTHON ?= python3
+# The locks are resolved for Python 3.11.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-ENGINE := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 STAMP := $(VENV)/.installed
+# What is installed stays; a new .venv gets what fits the machine.
+INSTALLED := $(patsubst $(STAMP)-%,%,$(firstword $(wildcard $(STAMP)-cpu $(STAMP)-cuda)))
+ENGINE := $(or $(INSTALLED),$(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu))
 # PyTorch's CPU builds have an index of their own, which pip asks for torch alone. Where it is
 # out of reach, pip gives it up after some seconds and takes what it finds elsewhere.
 TORCH_CPU := https://download.pytorch.org/whl/cpu
@@ -33,7 +36,7 @@ format: $(STAMP)-dev ## Rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(BIN)/python ## Resolve the versions anew
+lock: $(VENV)/.made ## Resolve the versions anew
 	$(PIP) install packaging
 	$(BIN)/python requirements/lock.py
 	$(BIN)/python requirements/lock.py --cuda
@@ -41,18 +44,20 @@ lock: $(BIN)/python ## Resolve the versions anew
 clean: ## Remove .venv
 	rm -rf $(VENV)
 
-$(BIN)/python:
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --upgrade "pip>=25"
-
-$(STAMP)-cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --no-deps --extra-index-url $(TORCH_CPU) $(shell grep '^torch==' requirements/cpu.lock)
-	$(PIP) install --no-deps --requirement requirements/cpu.lock
-	$(PIP) --quiet install --no-deps --editable .
 	@touch $@
 
-$(STAMP)-cuda: requirements/cuda.lock pyproject.toml | $(BIN)/python
+$(STAMP)-cpu: requirements/cpu.lock pyproject.toml | $(VENV)/.made
+	$(PIP) install --no-deps --extra-index-url $(TORCH_CPU) $(shell grep '^torch==' requirements/cpu.lock)
+	$(PIP) install --no-deps --requirement requirements/cpu.lock
+	$(PIP) --quiet install --no-deps --editable .  # quieter: it warns of being editable
+	@touch $@
+
+$(STAMP)-cuda: requirements/cuda.lock pyproject.toml | $(VENV)/.made
 	$(PIP) install --constraint requirements/cuda.lock --editable .[cuda]
 	@touch $@
 

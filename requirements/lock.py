@@ -29,12 +29,16 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).parent
 LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}
 TORCH_CPU = "torch==2.13.0"
+# What vLLM asks for on Python 3.12 and later, where it does not say so for 3.11.
+SETUPTOOLS = "setuptools>=78.1.1,<81"
 
 Packages = dict[str, dict[str, object]]
 
 
-def pip(*args: str) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", *args], check=True)
+def pip(*args: str, isolated: bool = False) -> None:
+    """Run pip; `isolated` from this machine's own settings, which may prefer other builds."""
+    flags = ["--quiet", *(["--isolated"] if isolated else [])]
+    subprocess.run([sys.executable, "-m", "pip", *flags, *args], check=True)
 
 
 def engine_requirements(engine: str, folder: Path) -> list[str]:
@@ -53,9 +57,10 @@ def applies(requirement: Requirement, extras: set[str]) -> bool:
     return marker is None or any(marker.evaluate({"extra": e}) for e in {"", *extras})
 
 
-def resolve(requirements: list[str], folder: Path) -> Packages:
+def resolve(requirements: list[str], folder: Path, *, isolated: bool = False) -> Packages:
     report = folder / "report.json"
-    pip("install", "--dry-run", "--ignore-installed", "--report", str(report), *requirements)
+    dry_run = ("install", "--dry-run", "--ignore-installed", "--report", str(report))
+    pip(*dry_run, *requirements, isolated=isolated)
     found = json.loads(report.read_text())["install"]
     return {canonicalize_name(p["metadata"]["name"]): p["metadata"] for p in found}
 
@@ -94,8 +99,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if cuda:
-            roots = [*base, *extras["cuda"]]
-            write("cuda.lock", closure(roots, resolve(roots, folder)))
+            # A machine that locks may have a CPU build of torch at hand; a GPU wants none of it.
+            roots = [*base, *extras["cuda"], SETUPTOOLS]
+            write("cuda.lock", closure(roots, resolve(roots, folder, isolated=True)))
+            pip(
+                "install",
+                "--dry-run",
+                "--ignore-installed",
+                "--constraint",
+                str(HERE / "cuda.lock"),
+                *roots,
+                isolated=True,
+            )
             return
         needed = engine_requirements(extras["cpu"][0], folder)
         serve = [*base, *needed, TORCH_CPU]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
+_EMPHASIS = "*`"  # what chat models set around an answer
 _QUOTES = '"“”'
 _ABBREVIATED = re.compile(r"(^|[\s.])[A-Z]\.$")
 
@@ -23,7 +24,8 @@ def clean(text: str) -> str:
     A final full stop goes unless it belongs to an abbreviation ("Washington, D.C.").
     """
     line = next((part for part in text.splitlines() if part.strip()), "")
-    return _without_stop(_without_quotes(_without_stop(line.strip())))
+    plain = line.strip().strip(_EMPHASIS).strip()
+    return _without_stop(_without_quotes(_without_stop(plain)).strip(_EMPHASIS))
 
 
 def _without_stop(answer: str) -> str:

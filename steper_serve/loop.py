@@ -5,10 +5,11 @@ benchmarks. What is left out: starting models and opening indexes (cli).
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from steper_serve import drivers
-from steper_serve.errors import InvalidRequest
+from steper_serve.errors import IndexUnavailable, InvalidRequest
 from steper_serve.strategies import STRATEGIES, FewShot, options_for
 from steper_serve.trajectory import (
     Flow,
@@ -79,7 +80,12 @@ class Loop:
         return STRATEGIES[name].flow(ask.question, options)
 
     async def run(self, ask: Ask, watch: drivers.Watcher = drivers.unwatched) -> Trajectory:
-        """Answer; see `drivers.run` for events, time budget, cancellation and errors."""
+        """Answer; see `drivers.run` for events, time budget, cancellation and errors.
+
+        An index that was changed since the last question is taken up first.
+        """
+        with suppress(IndexUnavailable):  # of two evils the older index is the lesser
+            self.retriever.reload_if_changed()
         seconds = self.max_seconds if ask.max_seconds is None else ask.max_seconds
         flow = self.flow(ask)
         return await drivers.run(flow, self.model, self.retriever, watch, max_seconds=seconds)

@@ -6,6 +6,7 @@ one instance; nothing else reads the environment. What is left out: what a reque
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,9 @@ DEFAULT_FILE = Path("steper.toml")
 # Variables with our prefix that are no settings: the settings' own file, the tests' data.
 _OTHER_VARIABLES = frozenset({"CONFIG", "DATA_DIR"})
 
+# Kubernetes gives every container such variables of a service that is named "steper".
+_OF_KUBERNETES = re.compile(r"(^|_)SERVICE_(HOST|PORT)|(^|_)PORT_\d+_(TCP|UDP)")
+
 EngineArg = bool | int | float | str
 
 
@@ -41,7 +45,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    public_url: str | None = None
+    public_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
     max_steps: Annotated[int, Field(ge=1, le=10)] = 5
@@ -100,7 +104,7 @@ def _check_variables() -> None:
     for name in sorted(os.environ):
         # Settings are read from names in any case, so that misspelt ones are seen in any case.
         prefix, rest = name[: len(PREFIX)].upper(), name[len(PREFIX) :].upper()
-        if prefix == PREFIX and rest not in known:
+        if prefix == PREFIX and rest not in known and not _OF_KUBERNETES.search(rest):
             close = difflib.get_close_matches(rest, known, n=1)
             hint = f"did you mean {PREFIX}{close[0]}?" if close else "see steper-serve serve --help"
             raise ConfigurationError(f"unknown environment variable {name}: {hint}")

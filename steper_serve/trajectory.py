@@ -235,6 +235,8 @@ class PromptFormat:
         max_prompt_tokens: the most tokens a prompt may have (context length less the room kept
             for generation).
         count_tokens: tokens of a text by the model's own tokenizer.
+        max_model_len: context length in tokens, prompt and completion together; None if the
+            engine looks after that itself.
         special_tokens: strings that its tokenizer reads as control tokens.
         chat: what its chat template puts before and after the user's turn, up to where the
             assistant's turn opens; None for a model that completes plain text.
@@ -248,6 +250,7 @@ class PromptFormat:
 
     max_prompt_tokens: int
     count_tokens: Callable[[str], int] = field(repr=False)
+    max_model_len: int | None = None
     special_tokens: tuple[str, ...] = ()
     chat: tuple[str, str] | None = None
     step_end: Literal["eos", "sentence"] = "sentence"
@@ -278,7 +281,7 @@ class LanguageModel(Protocol):
 
 
 class Retriever(Protocol):
-    """A searchable corpus. Methods may block; the driver calls `search` in a thread."""
+    """A searchable corpus. `search` may block, and runs in a thread unless it is `quick`."""
 
     @property
     def quick(self) -> bool:
@@ -292,6 +295,14 @@ class Retriever(Protocol):
         """The at most `top_k` best passages for the words of `query`, best first, scored.
 
         Ties break the same way every time. A query with no known word finds nothing.
+        """
+        ...
+
+    def reload_if_changed(self) -> bool:
+        """Go over to another state of the corpus if there is one; cheap if not.
+
+        Raises:
+            IndexUnavailable: the new state cannot be used; the old one goes on serving.
         """
         ...
 

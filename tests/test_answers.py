@@ -144,6 +144,9 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(answer, gold):
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
+        ("**Paris**.", "Paris"),
+        ("** Paris.", "Paris"),
+        ("`42`", "42"),
         (" Rome.", "Rome"),
         ("Rome", "Rome"),
         ("\n \n Rome.\nQ: what?", "Rome"),

@@ -63,6 +63,9 @@ class Index:
             raise found
         return found
 
+    def reload_if_changed(self) -> bool:
+        return False
+
     def passage(self, id: str) -> Passage:
         raise NotImplementedError
 

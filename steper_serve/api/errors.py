@@ -13,8 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from steper_serve.api.streams import ClientGone
 from steper_serve.errors import InvalidRequest, SteperError
+
+
+class ClientGone(Exception):
+    """The client has left; there is nobody to answer."""
 
 
 class _HttpError(InvalidRequest):
@@ -61,8 +64,15 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         return await _steper_error(request, InvalidRequest(f"the body is not valid JSON: {why}"))
     param = _param(first["loc"])
     said = first["msg"][:1].lower() + first["msg"][1:]
-    message = f"{param}: {said}" if param else f"the body must be a JSON object: {said}"
+    message = f"{param}: {said}" if param else _about_the_body(request, said)
     return await _steper_error(request, InvalidRequest(message, param=param))
+
+
+def _about_the_body(request: Request, said: str) -> str:
+    kind = request.headers.get("content-type", "")
+    if "json" not in kind:
+        return f"the body is read as JSON only with Content-Type: application/json, not {kind!r}"
+    return f"the body must be a JSON object: {said}"
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -140,7 +140,7 @@ def annotations_of(trajectory: Trajectory, base_url: str) -> list[Annotation]:
                 start_index=0,
                 end_index=len(content),
                 title=by_id[id].title,
-                url=by_id[id].url or passage_url(by_id[id], base_url),
+                url=passage_url(by_id[id], base_url),
             ),
         )
         for id in trajectory.citations
@@ -148,5 +148,10 @@ def annotations_of(trajectory: Trajectory, base_url: str) -> list[Annotation]:
 
 
 def passage_url(passage: Passage, base_url: str) -> str:
-    """Where this server shows a passage."""
+    """Where a passage is found: its own web address, else where this server shows it.
+
+    A corpus may say anything; what is no web address is not made a link.
+    """
+    if passage.url and passage.url.lower().startswith(("https://", "http://")):
+        return passage.url
     return f"{base_url.rstrip('/')}/v1/passages/{quote(passage.id, safe='')}"

@@ -78,7 +78,7 @@ class StreamOptions(BaseModel):
     """Options of a streamed answer."""
 
     model_config = ConfigDict(extra="forbid")
-    include_usage: bool = False
+    include_usage: Annotated[bool, Field(strict=True)] = False
     include_obfuscation: Literal[False] = False
 
 
@@ -86,11 +86,13 @@ class SteperOptions(BaseModel):
     """What we add to a request: the loop's own settings, and whether to send its trace."""
 
     model_config = ConfigDict(extra="forbid")
-    trace: bool = False
+    trace: Annotated[bool, Field(strict=True)] = False
     strategy: str | None = None
     max_steps: Annotated[int, Field(ge=MAX_STEPS[0], le=MAX_STEPS[1], strict=True)] | None = None
     top_k: Annotated[int, Field(ge=TOP_K[0], le=TOP_K[1], strict=True)] | None = None
-    max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False, strict=True)] | None = (
+        None
+    )
 
 
 class ChatRequest(BaseModel):
@@ -99,10 +101,10 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
-    stream: bool | None = False
+    stream: Annotated[bool, Field(strict=True)] | None = False
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None

@@ -4,6 +4,7 @@ What is left out: what is sent (chat, raw).
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
@@ -11,15 +12,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from steper_serve.api.errors import ClientGone, error_frame
+from steper_serve.errors import SteperError
+
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
 # A proxy must neither keep nor gather what is streamed.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-
-class ClientGone(Exception):
-    """The client has left; there is nobody to answer."""
 
 
 def frame(chunk: BaseModel) -> bytes:
@@ -58,6 +60,9 @@ async def event_stream(request: Request, frames: AsyncGenerator[bytes, None]) ->
             yield first
             async for following in frames:
                 yield following
+        except Exception:  # noqa: BLE001 - the boundary: the status is sent, an error can be
+            _log.exception("an answer broke off")
+            yield error_frame(SteperError("internal error; the server's log has it"))
         finally:
             await frames.aclose()
 

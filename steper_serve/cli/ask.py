@@ -28,10 +28,9 @@ def ask(question: str, as_json: bool, trace: bool, **flags: Any) -> None:
 
     Exit code 0 with an answer, 2 without one.
     """
-    # One question does not repay a compilation.
-    if flags["enforce_eager"] is None:
-        flags["enforce_eager"] = True
     settings = settings_from(flags)
+    if settings.enforce_eager is None:  # one question does not repay a compilation
+        settings = settings.model_copy(update={"enforce_eager": True})
     trajectory = asyncio.run(_ask(settings, question, as_json, trace))
     sys.exit(0 if trajectory.answer else 2)
 
@@ -70,7 +69,7 @@ class Show:
             self._line(click.style(f"Step {event.step}", bold=True))
         match event:
             case Searching(query=query):
-                self._line(f"  search: {query}")
+                self._line(f"  search: {_told(query)}")
             case Found():
                 self._found(event)
             case Wrote(text=text):
@@ -85,9 +84,9 @@ class Show:
         cited = {p.id: p for p in trajectory.passages}
         self._line("")
         answer = trajectory.answer or f"(no answer: {trajectory.stop_reason})"
-        self._line(click.style("Answer: ", bold=True) + answer)
+        self._line(click.style("Answer: ", bold=True) + _told(answer))
         for number, id in enumerate(trajectory.citations, 1):
-            self._line(f"  [{number}] {cited[id].title}: {cited[id].text}")
+            self._line(f"  [{number}] {_told(cited[id].title)}: {_told(cited[id].text)}")
         usage = trajectory.usage
         self._line(
             click.style(
@@ -98,7 +97,7 @@ class Show:
         )
 
     def _found(self, event: Found) -> None:
-        titles = ", ".join(p.title for p in event.passages) or "nothing"
+        titles = ", ".join(_told(p.title) for p in event.passages) or "nothing"
         self._line(f"  found:  {titles}")
         if self._trace:
             for passage in event.passages:
@@ -109,7 +108,7 @@ class Show:
             text = text.lstrip()
             self._out.write("  " if text else "")
             self._line_open = bool(text)
-        self._out.write(text.replace("\n", "\n  "))
+        self._out.write(_harmless(text).replace("\n", "\n  "))
         self._out.flush()
 
     def _line(self, text: str) -> None:
@@ -122,9 +121,18 @@ class Show:
             self._line_open = False
 
 
+def _told(text: str) -> str:
+    """What a corpus or a model says, on one line and without a terminal's commands."""
+    return " ".join(_harmless(text).split())
+
+
+def _harmless(text: str) -> str:
+    return "".join(c for c in text if c.isprintable() or c == "\n")
+
+
 def _passage(passage: Passage) -> str:
     score = "" if passage.score is None else f"{passage.score:.2f} "
-    return f"{score}{passage.title} [{passage.id}]: {passage.text}"
+    return f"{score}{_told(f'{passage.title} [{passage.id}]: {passage.text}')}"
 
 
 def _times(event: Generated) -> str:

@@ -1,5 +1,6 @@
 """`steper-serve doctor`: what is installed, and whether it can serve. Starts no engine."""
 
+import ctypes
 import importlib.util
 import json
 import platform
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from steper_serve.cli.options import loop_options, model_options, settings_from
-from steper_serve.cli.wiring import index_directory, model_name
+from steper_serve.cli.wiring import index_directory, model_name, runs_eagerly
 from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.retrieval.bm25 import Bm25Retriever
 from steper_serve.settings import Settings
@@ -82,14 +83,20 @@ def _engine(settings: Settings) -> str:
         raise ConfigurationError("vLLM is not installed: run `make install`, or set an --endpoint")
     if importlib.util.find_spec("torch") is None:
         raise ConfigurationError(f"{found} is here but torch is not: run `make install`")
-    return f"{found}, torch {version('torch')}, on {_device()}"
+    how = "eager (no g++ or Python.h, or as set)" if runs_eagerly(settings) else "compiled"
+    return f"{found}, torch {version('torch')}, on {_device()}, {how}"
 
 
 def _device() -> str:
-    import torch
+    try:
+        import torch
 
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})"
+        if torch.cuda.is_available():
+            return f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})"
+        ctypes.CDLL("libnuma.so.1")
+    except (ImportError, OSError) as error:
+        hint = ": install libnuma1" if "numa" in str(error) else ": run `make clean install`"
+        raise ConfigurationError(f"the engine cannot be loaded: {error}{hint}") from error
     return f"the CPU ({torch.get_num_threads()} threads)"
 
 

@@ -34,7 +34,7 @@ _MODEL = (
     ),
     click.option("--tokenizer", help="Tokenizer of the endpoint's model: directory or hub id."),
     click.option("--max-model-len", type=int, help="Context length in tokens."),
-    click.option("--kv-cache-gib", type=float, help="KV cache in GiB, on a CPU."),
+    click.option("--kv-cache-gib", type=float, help="Memory for the KV cache, in GiB."),
     click.option("--enforce-eager/--compiled", default=None, help="Start fast, or run fast."),
     click.option(
         "--engine-arg",
@@ -57,7 +57,7 @@ _LOOP = (
     click.option(
         "--prompts",
         type=click.Path(path_type=Path),
-        help="Folder with your own ircot.toml and self-ask.toml.",
+        help="Folder with your own ircot.toml, self-ask.toml and direct.toml.",
     ),
 )
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import hashlib
+import os
+import shutil
+import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steper_serve.errors import ConfigurationError
+from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.loop import Loop
 from steper_serve.retrieval import bm25
 from steper_serve.settings import Settings
@@ -74,6 +77,18 @@ def index_directory(settings: Settings) -> Path:
     return target
 
 
+def runs_eagerly(settings: Settings) -> bool:
+    """Whether the engine is to start without compiling the model.
+
+    Compiling needs a C++ compiler and Python's headers, which a small machine may lack.
+    """
+    if settings.enforce_eager is not None:
+        return settings.enforce_eager
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return compiler is None or not headers.is_file()
+
+
 def model_name(settings: Settings) -> str:
     """The model directory, hub id, or name at the endpoint that is to be used."""
     return settings.model or str(STUDENT)
@@ -100,11 +115,16 @@ async def _start_engine(settings: Settings) -> "tuple[VllmEngine, PromptFormat]"
         name,
         max_model_len=settings.max_model_len,
         kv_cache_gib=settings.kv_cache_gib,
-        enforce_eager=bool(settings.enforce_eager),
+        enforce_eager=runs_eagerly(settings),
         engine_args=settings.engine_args,
     )
     length = engine.max_model_len
-    return engine, load_format(name, max_model_len=length, reserve=_RESERVE, style=settings.style)
+    try:
+        format = load_format(name, max_model_len=length, reserve=_RESERVE, style=settings.style)
+    except SteperError:
+        await engine.aclose()
+        raise
+    return engine, format
 
 
 async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFormat]":
@@ -113,14 +133,6 @@ async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFor
 
     if settings.endpoint is None or settings.model is None:
         raise ConfigurationError("an --endpoint needs --model: the model's id there")
-    length = settings.max_model_len or _ENDPOINT_CONTEXT
-    format = (
-        estimated_format(max_model_len=length, reserve=_RESERVE, style=settings.style)
-        if settings.tokenizer is None
-        else load_format(
-            settings.tokenizer, max_model_len=length, reserve=_RESERVE, style=settings.style
-        )
-    )
     endpoint = OpenAIEndpoint(
         settings.endpoint,
         settings.model,
@@ -129,4 +141,12 @@ async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFor
         vllm_extensions=settings.endpoint_is_vllm,
     )
     await endpoint.check()
+    length = settings.max_model_len or endpoint.max_model_len or _ENDPOINT_CONTEXT
+    format = (
+        estimated_format(max_model_len=length, reserve=_RESERVE, style=settings.style)
+        if settings.tokenizer is None
+        else load_format(
+            settings.tokenizer, max_model_len=length, reserve=_RESERVE, style=settings.style
+        )
+    )
     return endpoint, format

@@ -88,6 +88,7 @@ def load_format(
     return PromptFormat(
         max_prompt_tokens=max_model_len - reserve - added,
         count_tokens=count_tokens,
+        max_model_len=max_model_len,
         special_tokens=_special_tokens(tokenizer),
         chat=chat,
         **card,
@@ -127,6 +128,7 @@ def estimated_format(*, max_model_len: int, reserve: int, style: Style = "auto")
     return PromptFormat(
         max_prompt_tokens=max_model_len - reserve,
         count_tokens=lambda text: -(-len(text.encode()) // 3),
+        max_model_len=max_model_len,
         special_tokens=USUAL_SPECIAL_TOKENS,
         **defaults,
     )

@@ -64,6 +64,7 @@ class OpenAIEndpoint:
     ) -> None:
         self.base_url = base_url
         self.model = model
+        self.max_model_len: int | None = None
         self._api = api
         self._vllm_extensions = vllm_extensions
         self._num_running = 0
@@ -97,15 +98,25 @@ class OpenAIEndpoint:
         yield self._completion(text, reason, usage, num_chunks)
 
     async def check(self) -> None:
-        """Raise EngineUnavailable unless the endpoint answers and lists the model."""
+        """Raise EngineUnavailable unless the endpoint answers and lists the model.
+
+        Learns `max_model_len` where the endpoint tells it, as vLLM does.
+        """
         try:
-            served = [model.id async for model in self._client.models.list()]
+            answer = await self._client.models.with_raw_response.list()
+            served = {model["id"]: model for model in answer.http_response.json()["data"]}
         except openai.APIError as error:
             raise EngineUnavailable(self._error(error).message) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineUnavailable(
+                f"{self.base_url} does not answer like an OpenAI-compatible endpoint: does the "
+                "URL end in /v1?"
+            ) from error
         if self.model not in served:
             raise EngineUnavailable(
                 f"{self.base_url} does not serve {self.model!r}; it lists: {', '.join(served)}."
             )
+        self.max_model_len = served[self.model].get("max_model_len")
 
     def num_running(self) -> int:
         """Generations that this adapter has open."""

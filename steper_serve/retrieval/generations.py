@@ -137,10 +137,11 @@ def _prepare(target: Path) -> None:
     """Refuse a folder that holds other things, so that nothing of a user's is ever swept."""
     if target.exists() and not target.is_dir():
         raise IndexUnavailable(f"cannot write an index to {target}: it is a file; give a folder")
-    marks = [target / name for name in (_LOCK, _CURRENT)]
     try:
-        ours = any(mark.is_file() for mark in marks)
-        if target.is_dir() and not ours and any(target.iterdir()):
+        names = {file.name for file in target.iterdir()} if target.is_dir() else set()
+        # A lock and a CURRENT beside other files may be another database's.
+        ours = names <= {_LOCK} or (_GENERATIONS in names and names & {_LOCK, _CURRENT})
+        if not ours:
             raise IndexUnavailable(
                 f"cannot write an index to {target}: it holds other files; give a new folder"
             )

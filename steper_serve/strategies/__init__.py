@@ -28,7 +28,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "ircot": Strategy(ircot, "ircot.toml"),
     "self-ask": Strategy(self_ask, "self-ask.toml"),
     "single": Strategy(single, "ircot.toml"),
-    "direct": Strategy(direct, "ircot.toml"),
+    "direct": Strategy(direct, "direct.toml"),
 }
 
 
@@ -42,7 +42,5 @@ def options_for(strategy: str, format: PromptFormat, few_shot: FewShot) -> Optio
     if not trained:
         format = replace(format, few_shot=True, instruction=None, step_end="sentence")
     shown = few_shot.demonstrations if format.few_shot else ()
-    if strategy == "direct":
-        shown = tuple(replace(d, passages=()) for d in shown)
     instruction = few_shot.instruction if format.instruction is None else format.instruction
     return Options(format=format, instruction=instruction, demonstrations=shown)

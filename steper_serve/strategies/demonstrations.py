@@ -9,7 +9,7 @@ them. This is the one place in `strategies` that reads files, and it runs before
     question = "…"
     thoughts = ["…", "…"]        # in the strategy's own form, without the answer marker
     answer = "…"
-    passages = [{ title = "…", text = "…" }]
+    passages = [{ title = "…", text = "…" }]    # none by default
 """
 
 import tomllib
@@ -64,6 +64,7 @@ def _demonstration(data: Any, where: str) -> Demonstration:
         raise ConfigurationError(
             f"demonstration in {where}: it must be a table of {', '.join(_FIELDS)}, not {data!r}"
         )
+    data = {"passages": [], **data}
     for name, kind in _FIELDS.items():
         if not isinstance(data.get(name), kind):
             raise ConfigurationError(

@@ -12,7 +12,7 @@ from steper_serve.errors import PromptTooLong, SteperError
 from steper_serve.strategies.evidence import used_passages
 from steper_serve.strategies.options import Options
 from steper_serve.strategies.passages import one_line
-from steper_serve.strategies.sentences import sentence_end
+from steper_serve.strategies.sentences import line_end, thought_end
 from steper_serve.trajectory import (
     Completion,
     Demonstration,
@@ -33,6 +33,8 @@ from steper_serve.trajectory import (
 ANSWER_TOKENS = 32
 # What a tokenizer may add to a text of its own accord.
 _ADDED_TOKENS = 8
+# Longer than a token ever is on average.
+_MOST_CHARACTERS_A_TOKEN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class Context:
     passages: Sequence[Passage]
     question: str
     written: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends a generation, beside end-of-sequence; see `Generate`."""
+
+    stop: tuple[str, ...] = ()
+    cut: Callable[[str], int | None] | None = None
 
 
 Renderer = Callable[[Context, PromptFormat], Prompt]
@@ -65,6 +75,7 @@ class Draft:
         self._strategy = strategy
         self._question = question
         self._render = render
+        self._refuse_beyond_all_bounds()
         self._asked = one_line(question, options.format.special_tokens)
         self._demonstrations = list(options.demonstrations)
         self._passages: dict[str, Passage] = {}
@@ -134,25 +145,24 @@ class Draft:
         *,
         lead: str = "",
         final: bool = False,
-        stop: tuple[str, ...] = (),
-        cut: Callable[[str], int | None] | None = None,
+        ends: Ends,
         max_tokens: int,
     ) -> Generator[Effect, Outcome, str | None]:
         """Let the model go on after `written` and `lead`; None if time or room ran out.
 
-        The step's thought grows by `lead` and what the model wrote.
+        The step's thought grows by `lead` and what the model wrote, up to where it `ends`.
         """
         prompt = self._fitted(lead)
         if prompt is None:
             return None
         if (left := self.tokens_left) is not None:
-            max_tokens = max(1, min(max_tokens, left if final else left - ANSWER_TOKENS))
+            max_tokens = min(max_tokens, left if final else left - ANSWER_TOKENS)
         outcome = yield Generate(
             step=self.step,
             prompt=prompt,
-            max_tokens=max_tokens,
-            stop=stop,
-            cut=cut,
+            max_tokens=max(1, min(max_tokens, self._room(prompt.text, max_tokens))),
+            stop=ends.stop,
+            cut=ends.cut,
             sampling=self.options.sampling,
             lead=lead,
             final=final,
@@ -163,6 +173,13 @@ class Draft:
             raise TypeError("a Generate was answered with passages")
         self._write(outcome, lead + outcome.text, final)
         return outcome.text
+
+    def one_line(self, *, first_sentence: bool = False) -> Ends:
+        """The end of a line, or of its first sentence, for a model that ends none itself."""
+        if self.format.step_end == "eos":
+            return Ends(stop=("\n",))
+        # It may well begin with a new line, where a stop string would end it at once.
+        return Ends(cut=thought_end if first_sentence else line_end)
 
     def conclude(
         self, marker: str, read: Callable[[str], str], reason: StopReason
@@ -176,9 +193,11 @@ class Draft:
             reason = "budget"
         if not self._steps:
             self.open()
-        cut = sentence_end if self.format.step_end == "sentence" else None
         text = yield from self.generate(
-            lead=marker, final=True, stop=("\n",), cut=cut, max_tokens=ANSWER_TOKENS * 2
+            lead=marker,
+            final=True,
+            ends=self.one_line(first_sentence=True),
+            max_tokens=ANSWER_TOKENS * 2,
         )
         answer = read(one_line(text, self.format.special_tokens)) if text else ""
         return self.finish(answer, reason) if not answer or reason == "budget" else self.say(answer)
@@ -223,6 +242,23 @@ class Draft:
                 return prompt
             if not self._make_room():
                 return None
+
+    def _room(self, prompt: str, wanted: int) -> int:
+        """Tokens that the model's context has left behind a prompt; at least `wanted` if so."""
+        length = self.format.max_model_len
+        if length is None or len(prompt.encode()) + _ADDED_TOKENS + wanted <= length:
+            return wanted
+        return length - self.format.count_tokens(prompt) - _ADDED_TOKENS
+
+    def _refuse_beyond_all_bounds(self) -> None:
+        """Refuse what is too long by any count, without the time that counting it takes."""
+        limit = self.format.max_prompt_tokens * _MOST_CHARACTERS_A_TOKEN
+        if len(self._question) > limit:
+            raise PromptTooLong(
+                f"the question has {len(self._question):,} characters; this model reads at most "
+                f"{self.format.max_prompt_tokens} tokens: ask a shorter question",
+                param="messages",
+            )
 
     def _check_question(self) -> None:
         """Refuse a question that leaves no room for a passage, before anything is spent on it."""

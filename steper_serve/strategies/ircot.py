@@ -25,9 +25,7 @@ from steper_serve.trajectory import (
 )
 
 ANSWER_MARKER = "So the answer is:"
-_MARKER = re.compile(r"so\s+the\s+answer\s+is\s*:", re.IGNORECASE)
-# A thought is one line; a student's end-of-sequence usually comes first.
-_STOP = ("\n",)
+_MARKER = re.compile(r"so\s+the\s+answer\s+is\s*[*_]*\s*:", re.IGNORECASE)
 
 
 def ircot(question: str, options: Options) -> Flow:
@@ -117,8 +115,7 @@ def _think(draft: Draft, *, cut: bool) -> Generator[Effect, Outcome, str | None]
     tokens = draft.options.max_step_tokens
     return (
         yield from draft.generate(
-            stop=_STOP,
-            cut=sentence_end if by_sentence and cut else None,
+            ends=draft.one_line(first_sentence=cut),
             max_tokens=tokens * draft.options.max_steps if by_sentence and not cut else tokens,
         )
     )

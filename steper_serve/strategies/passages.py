@@ -27,14 +27,15 @@ _PHRASES = (
 )
 # These only as words of their own: "Q:", not "Iraq:".
 _WORDS = "passages passage question answer q a user assistant system human".split()
-_COLONS = ":\u02d0\u02f8\u0589\u05c3\u1361\u1804\u205a\u2236\ua789\ufe13\ufe55"
+_COLONS = ":\u02d0\u02f8\u0589\u05c3\u1361\u1804\u205a\u2236\ua789\ufe13\ufe30\ufe55"
 _LABEL = re.compile(
     rf"({'|'.join(_PHRASES)}|(?<![^\W_])(?:{'|'.join(_WORDS)}))(\s*[{_COLONS}])+",
     re.IGNORECASE,
 )
 # Control tokens of well-known templates, for a model whose tokenizer we cannot ask.
 _TEMPLATE_TOKEN = re.compile(
-    r"<\|[^|<>]{1,64}\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:think|tool_call)>"
+    r"<\|[^|<>]{1,64}\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:think|tool_call|tool_response)>"
+    r"|<(?:start|end)_of_turn>"
 )
 _INSIDE_A_WORD = re.compile(r"(?<=\S)(?=\S)")
 # Full-width forms of ASCII stand for the ASCII they look like.
@@ -48,7 +49,10 @@ _INVISIBLE = frozenset(
 @lru_cache(maxsize=4096)
 def render_passage(title: str, text: str, special_tokens: tuple[str, ...]) -> str:
     """A passage as every prompt shows it: `Wikipedia Title: {title}\\n{text}\\n\\n`."""
-    return f"{HEADER} {neutralise(title, special_tokens)}\n{neutralise(text, special_tokens)}\n\n"
+    header = neutralise(title, special_tokens)
+    # A colon here would end a label that the title holds.
+    body = neutralise(text, special_tokens).lstrip(f"{_COLONS} ")
+    return f"{HEADER} {header}\n{body}\n\n"
 
 
 def render_passages(passages: Sequence[Passage], special_tokens: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Generator, Sequence
 
 from steper_serve import answers
-from steper_serve.strategies.draft import Context, Draft
+from steper_serve.strategies.draft import Context, Draft, Ends
 from steper_serve.strategies.options import Options
 from steper_serve.strategies.passages import one_line, render_passages
 from steper_serve.trajectory import (
@@ -30,7 +30,9 @@ INTERMEDIATE_ANSWER = "Intermediate answer:"
 FINAL_MARKER = "So the final answer is:"
 
 _FOLLOW_UP = re.compile(r"^[ \t]*follow[ -]?up\s*:[ \t]*(?P<rest>[^\n]*)", re.IGNORECASE | re.M)
-_FINAL = re.compile(r"so\s+the\s+final\s+answer\s+is\s*:[ \t]*(?P<rest>[^\n]*)", re.IGNORECASE)
+_FINAL = re.compile(
+    r"so\s+the\s+final\s+answer\s+is\s*[*_]*\s*:[ \t]*(?P<rest>[^\n]*)", re.IGNORECASE
+)
 
 
 def self_ask(question: str, options: Options) -> Flow:
@@ -88,7 +90,7 @@ def parse_answer(text: str) -> str | None:
     return None if match is None else answers.clean(one_line(match["rest"]))
 
 
-def line_end(text: str) -> int | None:
+def decision_end(text: str) -> int | None:
     """Index just past the line that ends a generation: a follow-up's or the final answer's."""
     ends = [
         match.end()
@@ -112,7 +114,7 @@ def _answer_follow_up(draft: Draft) -> Generator[Effect, Outcome, bool]:
         return False
     lead = f"\n{INTERMEDIATE_ANSWER}"
     tokens = draft.options.max_step_tokens
-    text = yield from draft.generate(lead=lead, stop=("\n",), max_tokens=tokens)
+    text = yield from draft.generate(lead=lead, ends=draft.one_line(), max_tokens=tokens)
     if text is None:
         return False
     draft.written += f"{lead} {one_line(text, draft.format.special_tokens)}"
@@ -125,7 +127,7 @@ def _decide(draft: Draft) -> Generator[Effect, Outcome, str | None]:
         return None
     lead = "\n" if draft.written else ""
     tokens = draft.options.max_step_tokens
-    text = yield from draft.generate(lead=lead, cut=line_end, max_tokens=tokens)
+    text = yield from draft.generate(lead=lead, ends=Ends(cut=decision_end), max_tokens=tokens)
     if text is not None and (tidy := _tidy(text, draft.format)):
         draft.written += f"{lead or ' '}{tidy}"
     return text

@@ -1,4 +1,4 @@
-"""Where a sentence ends: the stop rule for a model that does not end its own steps.
+"""Where a sentence or a line ends: the stop rules for a model that does not end its own steps.
 
 Incremental: it looks at the text so far and answers only when the next word has begun, so
 that "Edward L. Cahn" and "the U.S. Army" stay whole. What is left out: languages other than
@@ -14,7 +14,20 @@ _ABBREVIATIONS = frozenset(
     "jan feb mar apr jun jul aug sep sept oct nov dec".split()
 )
 _END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]*\w)")
+_LINE = re.compile(r"\s*\S[^\n]*(?=\n)")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+$")
+
+
+def line_end(text: str) -> int | None:
+    """Index just past the first line of `text` that holds any, or None while it goes on."""
+    match = _LINE.match(text)
+    return None if match is None else match.end()
+
+
+def thought_end(text: str) -> int | None:
+    """The end of the first sentence of `text` or of its first line, whichever is known first."""
+    ends = [end for end in (sentence_end(text), line_end(text)) if end is not None]
+    return min(ends, default=None)
 
 
 def sentence_end(text: str) -> int | None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import openai
@@ -186,6 +187,8 @@ REFUSED = [
     ("stop", {"stop": ["."]}),
     ("stream_options", {"stream_options": {"include_usage": True}}),
     ("temperature", {"temperature": 3}),
+    ("temperature", {"temperature": "0.5"}),
+    ("temperature", {"temperature": True}),
     ("top_p", {"top_p": 0}),
     ("max_tokens", {"max_tokens": 0}),
     ("seed", {"seed": "x"}),
@@ -194,6 +197,7 @@ REFUSED = [
     ("messages", {"messages": []}),
     ("messages", {"messages": [{"role": "assistant", "content": "hello"}]}),
     ("messages", {"messages": [{"role": "user", "content": "why " * 600}]}),
+    ("messages", {"messages": [{"role": "user", "content": "why" * 10**6}]}),
     ("messages.0.content", {"messages": [{"role": "user", "content": "  "}]}),
     ("messages.0.role", {"messages": [{"role": "wizard", "content": "hello"}]}),
     ("messages.0.content", {"messages": [{"role": "user", "content": 3}]}),
@@ -421,3 +425,33 @@ async def test_concurrent_streams_never_mix() -> None:
         names = [f"N{n}" for n in range(24)]
         texts = await asyncio.gather(*(ask(client, name) for name in names))
     assert [set(t.split(". So")[0].split()) for t in texts] == [{name} for name in names]
+
+
+async def test_an_unexpected_failure_in_a_stream_is_an_error_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def break_down(request: Generate) -> str:
+        if request.step == 1:
+            return THOUGHTS[0]
+        raise KeyError("a bug")
+
+    async with client_of(make_loop(ScriptedModel(break_down))) as client:
+        with pytest.raises(openai.APIError, match="internal error"):
+            await _stream(client)
+    assert "a bug" in caplog.text
+
+
+async def test_only_web_addresses_are_cited_as_they_are() -> None:
+    hostile = replace(PASSAGES[0], url="javascript:alert(1)")
+    loop = make_loop(ScriptedModel(THOUGHTS))
+    loop.retriever.search = lambda query, top_k: [hostile]  # type: ignore[method-assign]
+    async with client_of(loop) as client:
+        done = await client.chat.completions.create(model="steper", messages=ASKED)
+    [cited] = [a.url_citation.url for a in done.choices[0].message.annotations]
+    assert cited.startswith("http://127.0.0.1:")
+
+
+async def test_json_without_its_content_type_is_told_so() -> None:
+    async with served(make_loop(ScriptedModel([]))) as url, httpx.AsyncClient() as http:
+        response = await http.post(f"{url}/v1/chat/completions", content=b'{"model": "steper"}')
+    assert "Content-Type: application/json" in response.json()["error"]["message"]

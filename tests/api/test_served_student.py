@@ -61,8 +61,8 @@ async def test_the_student_answers_as_its_card_says(client: AsyncOpenAI) -> None
         *(_ask(client, q["question"], extra_body={"steper": {"max_steps": 6}}) for q in asked)
     )
     scores = [answers.exact_match(a, q["answers"]) for a, q in zip(given, asked, strict=True)]
-    # The bootstrap's own loop scored 0.68 over all 300 questions.
-    assert sum(scores) / len(scores) >= 0.68
+    # These hundred hold few comparisons; over all 300 the README says 0.83.
+    assert sum(scores) / len(scores) >= 0.82
 
 
 async def test_streams_side_by_side_say_what_they_say_alone(client: AsyncOpenAI) -> None:

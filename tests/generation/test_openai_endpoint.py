@@ -198,3 +198,12 @@ async def test_a_check_that_fails_says_why(reply: Reply, said: str) -> None:
     async with serve(reply) as server, endpoint(server) as model:
         with pytest.raises(EngineUnavailable, match=said):
             await model.check()
+
+
+async def test_a_web_page_is_no_endpoint() -> None:
+    async with (
+        serve(Reply(status=200, body="<html>hello</html>")) as server,
+        endpoint(server) as model,
+    ):
+        with pytest.raises(EngineUnavailable, match="does the URL end in /v1"):
+            await model.check()

@@ -660,3 +660,11 @@ def test_recall_of_supporting_passages(tmp_path: Path, name: str, least: float) 
         wanted = set(question["supporting_titles"])
         shares.append(len(titles & wanted) / len(wanted))
     assert sum(shares) / len(shares) >= least
+
+
+def test_another_database_is_not_built_into(tmp_path: Path) -> None:
+    (tmp_path / "LOCK").touch()
+    (tmp_path / "CURRENT").write_text("MANIFEST-000004\n")
+    with pytest.raises(IndexUnavailable, match="holds other files"):
+        build(WORLD, tmp_path)
+    assert (tmp_path / "CURRENT").read_text() == "MANIFEST-000004\n"

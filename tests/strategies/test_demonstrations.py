@@ -121,10 +121,11 @@ def test_a_model_may_have_an_instruction_of_its_own(student):
     assert (options.instruction, options.demonstrations) == ("Mine.", ())
 
 
-def test_direct_shows_no_passages(student):
-    options = options_for("direct", student(few_shot=True), FEW)
-    assert [shown.passages for shown in options.demonstrations] == [()]
-    assert [shown.thoughts for shown in options.demonstrations] == [("Hm.",)]
+def test_direct_neither_shows_passages_nor_speaks_of_them():
+    few_shot = demonstrations.load(STRATEGIES["direct"].prompt_file)
+    assert few_shot.demonstrations
+    assert [p for shown in few_shot.demonstrations for p in shown.passages] == []
+    assert "passage" not in few_shot.instruction
 
 
 @pytest.mark.parametrize("strategy", [None, *STRATEGIES])

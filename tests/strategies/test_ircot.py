@@ -6,7 +6,7 @@ from steper_serve.errors import InvalidRequest
 from steper_serve.strategies.draft import Context
 from steper_serve.strategies.ircot import direct, ircot, parse_answer, render, single
 from steper_serve.strategies.options import Options
-from steper_serve.strategies.sentences import sentence_end
+from steper_serve.strategies.sentences import line_end, thought_end
 from steper_serve.trajectory import (
     Demonstration,
     Generate,
@@ -151,7 +151,11 @@ def test_an_untuned_model_has_its_first_sentence_cut_until_the_last_step(drive, 
         ircot(QUESTION, Options(student(step_end="sentence"), max_steps=2)),
         [[BERG], said(FIRST), [OSLO], said(SECOND), said("Norway")],
     )
-    assert [e.cut for e in effects if isinstance(e, Generate)] == [sentence_end, None, sentence_end]
+    assert [e.cut for e in effects if isinstance(e, Generate)] == [
+        thought_end,
+        line_end,
+        thought_end,
+    ]
     assert [e.max_tokens for e in effects if isinstance(e, Generate)] == [128, 256, 64]
 
 
@@ -200,7 +204,7 @@ def test_an_untuned_model_writes_all_thoughts_at_once_where_nothing_is_searched(
     effects, trajectory = drive(
         direct(QUESTION, options), [said(f"{FIRST}{SECOND} So the answer is: Norway. Q: more")]
     )
-    assert effects == [generate(1, prompt(""), max_tokens=3 * 128)]
+    assert effects == [generate(1, prompt(""), max_tokens=3 * 128, stop=(), cut=line_end)]
     assert trajectory.answer == "Norway"
 
 
@@ -381,3 +385,35 @@ def test_a_flow_refuses_an_outcome_of_the_wrong_kind(said, student):
     next(flow)
     with pytest.raises(TypeError, match="Generate was answered with passages"):
         flow.send([BERG])
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        "So the answer is: **Oslo**.",
+        "**So the answer is:** Oslo.",
+        "**So the answer is**: Oslo",
+        "so  the answer is : `Oslo`",
+    ],
+)
+def test_an_answer_is_read_through_markdown(thought):
+    assert parse_answer(thought) == "Oslo"
+
+
+def test_a_step_may_begin_with_new_lines(drive, said, student):
+    _, trajectory = drive(
+        ircot(QUESTION, Options(student(step_end="sentence"), max_steps=3)),
+        [[BERG], said(f"\n\n{FIRST}"), [OSLO], said("\n So the answer is: Norway.")],
+    )
+    assert trajectory.steps[0].thought == FIRST.strip()
+    assert trajectory.answer == "Norway"
+
+
+def test_a_completion_is_kept_within_the_models_context(drive, said, student):
+    format = student(step_end="sentence", max_prompt_tokens=60, max_model_len=70)
+    effects, _ = drive(
+        single(QUESTION, Options(format, max_steps=5)),
+        [[BERG], said(" So the answer is: Norway.")],
+    )
+    asked = effects[-1]
+    assert format.count_tokens(asked.prompt.text) + asked.max_tokens <= 70

@@ -5,7 +5,7 @@ import pytest
 from steper_serve.strategies.draft import Context
 from steper_serve.strategies.options import Options
 from steper_serve.strategies.self_ask import (
-    line_end,
+    decision_end,
     parse_answer,
     parse_follow_up,
     render,
@@ -38,7 +38,7 @@ def prompt(passages: str, written: str = "") -> Prompt:
 
 
 def decide(step: int, prompt: Prompt, lead: str = "") -> Generate:
-    return Generate(step, prompt, max_tokens=128, cut=line_end, lead=lead)
+    return Generate(step, prompt, max_tokens=128, cut=decision_end, lead=lead)
 
 
 def test_follow_ups_are_searched_answered_and_followed(drive, said, student):
@@ -237,7 +237,7 @@ def test_parse_answer(text, answer):
     ],
 )
 def test_line_end(text, end):
-    assert line_end(text) == end
+    assert decision_end(text) == end
     # A stream is cut where the whole text would be.
-    known = [line_end(text[:n]) for n in range(len(text) + 1)]
+    known = [decision_end(text[:n]) for n in range(len(text) + 1)]
     assert set(known) <= {None, end}

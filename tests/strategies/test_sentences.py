@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steper_serve.strategies.sentences import sentence_end
+from steper_serve.strategies.sentences import line_end, sentence_end, thought_end
 
 # The first sentence, then what follows it.
 ENDS = [
@@ -110,3 +110,28 @@ def test_a_stream_ends_where_the_whole_text_ends(text):
     if end is not None:
         assert text[:end].strip()
         assert text[end].isspace()
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("\n\nIt was so.\nThen", len("\n\nIt was so.")),
+        (" One. Two.\nThree", len(" One. Two.")),
+        ("\n", None),
+        (" One", None),
+    ],
+)
+def test_line_end_is_behind_the_first_line_with_text(text, end):
+    assert line_end(text) == end
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("\n\nIt was so. Then", len("\n\nIt was so.")),
+        (" no full stop\nThen", len(" no full stop")),
+        (" Edward L. Cahn", None),
+    ],
+)
+def test_thought_end_is_the_first_of_both(text, end):
+    assert thought_end(text) == end
