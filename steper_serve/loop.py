@@ -77,7 +77,9 @@ class Loop:
             max_tokens=ask.max_tokens,
             sampling=ask.sampling,
         )
-        return STRATEGIES[name].flow(ask.question, options)
+        # A lone surrogate is valid in JSON and in no text.
+        question = ask.question.encode(errors="replace").decode()
+        return STRATEGIES[name].flow(question, options)
 
     async def run(self, ask: Ask, watch: drivers.Watcher = drivers.unwatched) -> Trajectory:
         """Answer; see `drivers.run` for events, time budget, cancellation and errors.

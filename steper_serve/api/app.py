@@ -64,12 +64,12 @@ def create_app(loop: Loop, *, public_url: str | None = None) -> FastAPI:
             "url": found.url,
         }
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/ready")
+    @app.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> dict[str, str]:
         """The engine can serve; 503 with the reason otherwise."""
         await loop.model.check()

@@ -13,8 +13,9 @@ from steper_serve.api.errors import error_frame
 from steper_serve.api.reply import Reply
 from steper_serve.api.request import ChatRequest
 from steper_serve.api.streams import DONE, frame
-from steper_serve.errors import InvalidRequest, SteperError
+from steper_serve.errors import InvalidRequest, PromptTooLong, SteperError
 from steper_serve.loop import Loop
+from steper_serve.strategies.options import MOST_CHARACTERS_A_TOKEN
 from steper_serve.trajectory import Completion, Delta, Generate, Prompt, Usage
 
 DEFAULT_MAX_TOKENS = 256
@@ -56,6 +57,12 @@ def _effect(loop: Loop, request: ChatRequest) -> Generate:
     said = "\n\n".join(m.text for m in request.messages).encode(errors="replace").decode()
     if not said.strip():
         raise InvalidRequest("the messages are empty", param="messages")
+    if len(said) > loop.format.max_prompt_tokens * MOST_CHARACTERS_A_TOKEN:
+        raise PromptTooLong(
+            f"the messages have {len(said):,} characters; this model reads at most "
+            f"{loop.format.max_prompt_tokens} tokens",
+            param="messages",
+        )
     before, after = loop.format.chat or ("", "")
     prompt = Prompt(f"{before}{said}{after}", user=said, templated=loop.format.chat is not None)
     return Generate(

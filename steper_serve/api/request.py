@@ -128,7 +128,8 @@ class ChatRequest(BaseModel):
     @property
     def stop_strings(self) -> tuple[str, ...]:
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(s for s in stop if s)
+        # A lone surrogate is valid in JSON and in no text.
+        return tuple(s.encode(errors="replace").decode() for s in stop if s)
 
 
 def check(request: ChatRequest) -> None:

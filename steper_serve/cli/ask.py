@@ -11,6 +11,7 @@ import click
 from steper_serve.cli.options import loop_options, model_options, settings_from
 from steper_serve.cli.wiring import open_loop
 from steper_serve.drivers import Event, Found, Generated, Searching, Wrote
+from steper_serve.errors import InvalidRequest
 from steper_serve.loop import Ask
 from steper_serve.settings import Settings
 from steper_serve.trace import Clockwork, trace_json
@@ -28,6 +29,8 @@ def ask(question: str, as_json: bool, trace: bool, **flags: Any) -> None:
 
     Exit code 0 with an answer, 2 without one.
     """
+    if not question.strip():
+        raise InvalidRequest("the question is empty")
     settings = settings_from(flags)
     if settings.enforce_eager is None:  # one question does not repay a compilation
         settings = settings.model_copy(update={"enforce_eager": True})

@@ -1,6 +1,8 @@
 """`steper-serve serve`: the endpoint, in this process."""
 
 import asyncio
+import multiprocessing
+import os
 import signal
 import socket
 import time
@@ -31,6 +33,7 @@ def serve(**flags: Any) -> None:
     Each flag is also an environment variable (STEPER_PORT) and a key of the TOML file.
     """
     settings = settings_from(flags)
+    signal.signal(signal.SIGTERM, _end_at_once)
     # Before the model is loaded, so that a taken port is told at once.
     listener = _bind(settings.host, settings.port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -52,6 +55,16 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         )
         with _signals_end_the_server_only():
             await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    """End while the model loads, or while the engine is closing, and the engine with us.
+
+    Its process does not watch ours before it has greeted it (see generation/orphans.py).
+    """
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + number)
 
 
 @contextmanager

@@ -90,8 +90,15 @@ def runs_eagerly(settings: Settings) -> bool:
 
 
 def model_name(settings: Settings) -> str:
-    """The model directory, hub id, or name at the endpoint that is to be used."""
-    return settings.model or str(STUDENT)
+    """The model directory, hub id, or name at the endpoint that is to be used.
+
+    Raises:
+        ConfigurationError: what looks like a directory is none.
+    """
+    name = settings.model or str(STUDENT)
+    if settings.endpoint is None and name[0] in "/.~" and not Path(name).is_dir():
+        raise ConfigurationError(f"there is no model directory {name}")
+    return name
 
 
 @asynccontextmanager

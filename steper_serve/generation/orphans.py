@@ -1,10 +1,11 @@
 """End a vLLM engine process whose server has died.
 
 vLLM's engine core is a process of its own that does not watch the one that started it: after a
-SIGKILL, or a SIGTERM while the model loads, it would live on and keep its memory. vLLM runs
+SIGKILL it would live on and keep its memory. vLLM runs
 `end_with_parent` in each of its processes as a plugin (pyproject.toml, entry points); it does
 nothing but in a child of a server of ours. What is left out: vLLM's workers, which do watch
-the engine core.
+the engine core; and the first seconds of a start, before vLLM runs its plugins (there the
+engine core gives up by itself after five minutes).
 """
 
 import multiprocessing

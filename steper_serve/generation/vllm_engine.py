@@ -136,6 +136,7 @@ class VllmEngine:
         """Stop vLLM and its processes. Requests that still run fail with EngineUnavailable."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        dead = self._llm.errored
         # vLLM would take the end of its processes for a crash, and say so.
         if self._llm.output_handler is not None:
             self._llm.output_handler.cancel()
@@ -143,7 +144,7 @@ class VllmEngine:
         await asyncio.to_thread(self._llm.shutdown)
         # Its __del__ shuts down once more, and fails where Python itself is ending by then.
         self._llm.shutdown = lambda timeout=None: None
-        if self._log is not None:
+        if self._log is not None and not dead:  # the log of a death is what explains it
             self._log.unlink(missing_ok=True)
             self._log = None
 

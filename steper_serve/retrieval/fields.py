@@ -81,6 +81,10 @@ def to_document(passage: Passage) -> Any:
             f"the id {passage.id[:60]!r} has {len(passage.id)} characters: an id has 1 to "
             f"{_MAX_ID_BYTES} bytes"
         )
+    if passage.id in (".", "..") or not passage.id.isprintable():
+        raise CorpusError(
+            f"the id {passage.id!r} cannot stand in a web address: use letters, digits and signs"
+        )
     url = {} if passage.url is None else {"url": passage.url.encode("utf-8", "replace")}
     try:
         return tantivy.Document(id=passage.id, title=passage.title, text=passage.text, **url)

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from steper_serve.errors import PromptTooLong, SteperError
 from steper_serve.strategies.evidence import used_passages
-from steper_serve.strategies.options import Options
+from steper_serve.strategies.options import MOST_CHARACTERS_A_TOKEN, Options
 from steper_serve.strategies.passages import one_line
 from steper_serve.strategies.sentences import line_end, thought_end
 from steper_serve.trajectory import (
@@ -33,8 +33,6 @@ from steper_serve.trajectory import (
 ANSWER_TOKENS = 32
 # What a tokenizer may add to a text of its own accord.
 _ADDED_TOKENS = 8
-# Longer than a token ever is on average.
-_MOST_CHARACTERS_A_TOKEN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +250,7 @@ class Draft:
 
     def _refuse_beyond_all_bounds(self) -> None:
         """Refuse what is too long by any count, without the time that counting it takes."""
-        limit = self.format.max_prompt_tokens * _MOST_CHARACTERS_A_TOKEN
+        limit = self.format.max_prompt_tokens * MOST_CHARACTERS_A_TOKEN
         if len(self._question) > limit:
             raise PromptTooLong(
                 f"the question has {len(self._question):,} characters; this model reads at most "

@@ -7,6 +7,8 @@ from steper_serve.trajectory import Demonstration, PromptFormat, Sampling
 
 MAX_STEPS = (1, 10)
 TOP_K = (1, 20)
+# Longer than a token ever is on average: what is longer by this need not be counted.
+MOST_CHARACTERS_A_TOKEN = 32
 
 
 @dataclass(frozen=True, slots=True)

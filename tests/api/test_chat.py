@@ -185,7 +185,7 @@ REFUSED = [
     ("presence_penalty", {"presence_penalty": 1.0}),
     ("logit_bias", {"logit_bias": {"1": 5}}),
     ("stop", {"stop": ["."]}),
-    ("stream_options", {"stream_options": {"include_usage": True}}),
+    ("stream_options", {"stream": False, "stream_options": {"include_usage": True}}),
     ("temperature", {"temperature": 3}),
     ("temperature", {"temperature": "0.5"}),
     ("temperature", {"temperature": True}),
@@ -225,8 +225,6 @@ REFUSED = [
 async def test_what_is_not_supported_is_refused_by_name(
     param: str, change: dict, streamed: bool
 ) -> None:
-    if streamed and param == "stream_options":
-        pytest.skip("supported while streaming")
     body = {"model": "steper", "messages": ASKED, "stream": streamed, **change}
     async with (
         served(make_loop(ScriptedModel(THOUGHTS))) as url,
@@ -455,3 +453,22 @@ async def test_json_without_its_content_type_is_told_so() -> None:
     async with served(make_loop(ScriptedModel([]))) as url, httpx.AsyncClient() as http:
         response = await http.post(f"{url}/v1/chat/completions", content=b'{"model": "steper"}')
     assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_lone_surrogate_is_no_text_and_no_failure(streamed: bool) -> None:
+    body = {"model": "steper", "stream": streamed, "steper": {"trace": True}}
+    asked = b'{"role": "user", "content": "\\ud800 ' + QUESTION.encode() + b'"}'
+    content = json.dumps(body).encode()[:-1] + b', "messages": [' + asked + b"]}"
+    async with (
+        served(make_loop(ScriptedModel(_by_step))) as url,
+        httpx.AsyncClient() as http,
+    ):
+        response = await http.post(
+            f"{url}/v1/chat/completions",
+            content=content,
+            headers={"content-type": "application/json"},
+        )
+    assert response.status_code == 200
+    assert "Verla" in response.text
+    assert '"error"' not in response.text

@@ -66,6 +66,28 @@ def test_a_killed_server_leaves_no_engine_behind() -> None:
     assert not any(_alive(pid) for pid in engine)
 
 
+@pytest.mark.engine
+def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None:
+    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (engine := _engine_cores(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert engine
+    deadline = time.monotonic() + 30
+    while any(_alive(pid) for pid in engine) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(_alive(pid) for pid in engine)
+
+
+def _engine_cores(pid: int) -> list[str]:
+    """Children of a process that Python has spawned for work, not to track resources."""
+    lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in _children(pid)}
+    return [child for child, line in lines.items() if b"spawn_main" in line or b"VLLM" in line]
+
+
 def _children(pid: int) -> list[str]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [child for task in tasks for child in task.read_text().split()]
