@@ -8,7 +8,7 @@ Recall is the share of a question's supporting titles among the titles of the to
 over questions; "complete" is the share of questions with all of them. Speeds are of one thread;
 each index is built once and each question asked twice, the second time measured.
 
-What is left out: retrieval inside the loop (benchmarks/accuracy.py).
+What is left out: retrieval inside the loop (benchmarks.answers).
 """
 
 import json

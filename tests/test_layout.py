@@ -22,7 +22,7 @@ ROWS = [
     ["trajectory", "answers", "errors"],
 ]
 # Rooms that a module is in although its name is another.
-ALSO = {"settings": "cli", "index_commands": "cli", "__main__": "cli"}
+ALSO = {"settings": "cli", "__main__": "cli"}
 # Within a row: the driver's row is one story, and an error carries steps.
 NEIGHBOURS = {
     ("loop", "drivers"),
