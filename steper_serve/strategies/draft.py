@@ -172,7 +172,7 @@ class Draft:
         self._write(outcome, lead + outcome.text, final)
         return outcome.text
 
-    def one_line(self, *, first_sentence: bool = False) -> Ends:
+    def line_ends(self, *, first_sentence: bool = False) -> Ends:
         """The end of a line, or of its first sentence, for a model that ends none itself."""
         if self.format.step_end == "eos":
             return Ends(stop=("\n",))
@@ -194,7 +194,7 @@ class Draft:
         text = yield from self.generate(
             lead=marker,
             final=True,
-            ends=self.one_line(first_sentence=True),
+            ends=self.line_ends(first_sentence=True),
             max_tokens=ANSWER_TOKENS * 2,
         )
         answer = read(one_line(text, self.format.special_tokens)) if text else ""

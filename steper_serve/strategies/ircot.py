@@ -115,7 +115,7 @@ def _think(draft: Draft, *, cut: bool) -> Generator[Effect, Outcome, str | None]
     tokens = draft.options.max_step_tokens
     return (
         yield from draft.generate(
-            ends=draft.one_line(first_sentence=cut),
+            ends=draft.line_ends(first_sentence=cut),
             max_tokens=tokens * draft.options.max_steps if by_sentence and not cut else tokens,
         )
     )

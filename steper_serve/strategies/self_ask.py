@@ -114,7 +114,7 @@ def _answer_follow_up(draft: Draft) -> Generator[Effect, Outcome, bool]:
         return False
     lead = f"\n{INTERMEDIATE_ANSWER}"
     tokens = draft.options.max_step_tokens
-    text = yield from draft.generate(lead=lead, ends=draft.one_line(), max_tokens=tokens)
+    text = yield from draft.generate(lead=lead, ends=draft.line_ends(), max_tokens=tokens)
     if text is None:
         return False
     draft.written += f"{lead} {one_line(text, draft.format.special_tokens)}"
