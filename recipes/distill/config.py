@@ -1,0 +1,225 @@
+"""A recipe's configuration: read from a TOML file, checked, and frozen.
+
+    config = load(Path("recipes/distill/configs/fictional.toml"))
+
+Relative paths are taken from the directory that the command runs in. A stage is known by a hash
+of those settings that its outcome depends on (`stage_hash`, `student_hash`), earlier stages'
+included: a stage whose manifest has the same hash is done. Settings that change how fast
+something is done and not what comes of it (concurrency, an address) are in no hash. What is left
+out: the single tables (sections), and the stages.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill.sections import (
+    BaseStudent,
+    DatasetConfig,
+    EvaluateConfig,
+    EvaluatedModel,
+    ExamplesConfig,
+    FilterConfig,
+    ModelConfig,
+    Name,
+    PretrainConfig,
+    Section,
+    StepEnd,
+    StudentConfig,
+    Target,
+    TeacherConfig,
+    TrainConfig,
+)
+
+PRETRAINED = "pretrain:"
+Stage = Literal["rollout", "filter", "examples"]
+_ORDER: tuple[Stage, ...] = ("rollout", "filter", "examples")
+# What changes the pace of a model and not what it writes.
+_PACE = {"concurrency", "kv_cache_gib", "enforce_eager", "engine_args"}
+_ADDRESS = {"base_url", "api_key_env", "vllm_extensions"}
+
+
+class Config(Section):
+    """A whole recipe. `out` is the folder that everything it makes goes to."""
+
+    name: str
+    out: Path
+    seed: int = 0
+    strategy: Literal["ircot", "self-ask"] = "ircot"
+    max_steps: Annotated[int, Field(ge=1, le=10)] = 5
+    top_k: Annotated[int, Field(ge=1, le=20)] = 4
+    pretrain: Mapping[Name, PretrainConfig] = {}
+    datasets: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
+    dev: tuple[DatasetConfig, ...] = ()
+    teacher: TeacherConfig
+    filter: FilterConfig = FilterConfig()
+    examples: ExamplesConfig = ExamplesConfig()
+    student: BaseStudent
+    train: TrainConfig = TrainConfig()
+    students: Mapping[Name, StudentConfig] = {"steper": StudentConfig()}
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Self:
+        _check_distinct("dataset", [d.name for d in (*self.datasets, *self.dev)])
+        students = [self.student_name(s, k) for s in self.students for k in self.students[s].seeds]
+        _check_distinct("model", [*students, *(m.name for m in self.evaluate.models)])
+        for model in (self.student.model, self.teacher.model, *_models(self.evaluate)):
+            name = pretrained(model)
+            if name is not None and name not in self.pretrain:
+                raise ValueError(f"`{model}` needs a table [pretrain.{name}]")
+        return self
+
+    def train_for(self, student: str) -> TrainConfig:
+        """[train] with what the student sets differently.
+
+        Raises:
+            ConfigurationError: there is no such student.
+        """
+        chosen = self._student(student)
+        names = ("weighting", "epochs", "max_tokens")
+        own = {n: v for n in names if (v := getattr(chosen, n)) is not None}
+        return self.train.model_copy(update=own)
+
+    def target_for(self, student: str) -> Target:
+        """What the student's samples hold: all reasoning so far, or the next step alone."""
+        return self._student(student).target or self.examples.target
+
+    def targets(self) -> tuple[Target, ...]:
+        """Every target that some student learns from."""
+        return tuple(dict.fromkeys(self.target_for(name) for name in self.students))
+
+    def student_name(self, student: str, seed: int) -> str:
+        """The folder's name beneath `students/`."""
+        return f"{student}-seed{seed}"
+
+    def model_path(self, model: str) -> str:
+        """A directory or hub id; "pretrain:NAME" becomes the folder that stage 0 writes."""
+        name = pretrained(model)
+        return model if name is None else str(self.out / "pretrain" / name)
+
+    def rollout_hash(self, dataset: DatasetConfig) -> str:
+        """What a rollout record is keyed by, beside its question's id."""
+        teacher = self._model_identity(self.teacher)
+        loop = {"strategy": self.strategy, "max_steps": self.max_steps, "top_k": self.top_k}
+        seed = {"seed": self.seed} if self.teacher.temperature else {}
+        return digest(teacher | loop | seed | {"data": _identity(dataset, limit=False)})
+
+    def stage_hash(self, stage: Stage) -> str:
+        """The hash of a stage that is run once, over all datasets."""
+        limits = [(self.rollout_hash(d), d.name, d.limit) for d in self.datasets]
+        depends: dict[Stage, Any] = {
+            "rollout": limits,
+            "filter": self.filter.model_dump(mode="json", exclude={"judge": _ADDRESS | _PACE}),
+            "examples": [self.examples, self.targets(), self._reads()],
+        }
+        return digest([depends[s] for s in _ORDER[: _ORDER.index(stage) + 1]])
+
+    def student_hash(self, student: str, seed: int) -> str:
+        """The hash of one student's training."""
+        chosen = self._student(student)
+        own = [chosen.steps, self.target_for(student), self.train_for(student), seed]
+        return digest([self.stage_hash("examples"), *own])
+
+    def evaluation_hash(self, model: str, dev: DatasetConfig, step_end: StepEnd) -> str:
+        """The hash of one evaluation, of a student (by its folder's name) or an extra model."""
+        names = {
+            self.student_name(s, k): (s, k) for s in self.students for k in self.students[s].seeds
+        }
+        extra = {m.name: m for m in self.evaluate.models}
+        identity: Any = (
+            self.student_hash(*names[model])
+            if model in names
+            else self._model_identity(extra[model])
+        )
+        loop = [self.strategy, self.max_steps, self.top_k, self.evaluate.limit]
+        return digest([identity, _identity(dev), step_end, loop])
+
+    def _student(self, name: str) -> StudentConfig:
+        if name not in self.students:
+            raise ConfigurationError(
+                f"there is no student {name!r} in the recipe {self.name!r}; there are: "
+                + ", ".join(self.students)
+            )
+        return self.students[name]
+
+    def _reads(self) -> dict[str, Any]:
+        """What the student's prompts depend on."""
+        return self.student.model_dump(mode="json") | self._pretraining(self.student.model)
+
+    def _model_identity(self, model: ModelConfig) -> dict[str, Any]:
+        left_out: dict[str, Any] = dict.fromkeys(_PACE, True) | {"endpoint": _ADDRESS}
+        return model.model_dump(mode="json", exclude=left_out) | self._pretraining(model.model)
+
+    def _pretraining(self, model: str | None) -> dict[str, Any]:
+        name = pretrained(model)
+        return {} if name is None else {"pretrain": self.pretrain[name].model_dump(mode="json")}
+
+
+def load(file: Path) -> Config:
+    """The configuration in a TOML file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a key or a value is wrong; names both.
+    """
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read the recipe {file}: {error}") from error
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(f"{file}: " + "; ".join(_problems(error))) from error
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits that stand for `value`."""
+    text = json.dumps(value, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def pretrained(model: str | None) -> str | None:
+    """NAME of "pretrain:NAME"; None for any other model."""
+    if model is None or not model.startswith(PRETRAINED):
+        return None
+    return model.removeprefix(PRETRAINED)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Section) else str(value)
+
+
+def _models(evaluate: EvaluateConfig) -> list[str | None]:
+    models: tuple[EvaluatedModel, ...] = evaluate.models
+    return [model.model for model in models]
+
+
+def _identity(dataset: DatasetConfig, *, limit: bool = True) -> dict[str, Any]:
+    return dataset.model_dump(mode="json", exclude=None if limit else {"limit"})
+
+
+def _check_distinct(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two of the {what}s are called `{name}`")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """One sentence a key; of a union's complaints the last: the widest type's."""
+    told: dict[str, str] = {}
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            told[key] = f"unknown key `{key}`"
+        elif problem["type"] == "missing":
+            told[key] = f"`{key}` is missing"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            told[key] = f"`{key}`: {message}" if key else message
+    return list(told.values())

@@ -1,0 +1,245 @@
+"""The tables of a recipe's TOML file, one frozen model each: what can be set, and its default.
+
+A key that none of them knows is an error. What is left out: reading the file, and what follows
+from several tables at once (config).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Target = Literal["cumulative", "next"]
+Weighting = Literal["difficulty", "uniform", "first", "last"]
+StepEnd = Literal["eos", "sentence"]
+# Steps that a student learns from: a kind, or a step by its number (from 1).
+StepChoice = Literal["first", "mid", "final"] | Annotated[int, Field(ge=1, le=10)]
+EngineArg = bool | int | float | str
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+# It becomes the name of a file or a folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Fictional(Section):
+    """An invented world to be generated; see `steper_serve.fictional`."""
+
+    seed: int
+    passages: Count
+    questions: Count
+
+
+class DatasetConfig(Section):
+    """Questions and the passages that answer them: given, or an invented world.
+
+    `questions` and `corpus` are laid out as `datasets.read_questions` and `corpus.read` say;
+    `limit` takes the first so many questions only.
+    """
+
+    name: Name
+    corpus: Path | None = None
+    questions: Path | None = None
+    index: Path | None = None
+    fictional: Fictional | None = None
+    limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = self.questions is not None and (self.corpus or self.index) is not None
+        mixed = any((self.corpus, self.questions, self.index))
+        if (self.fictional is not None and mixed) or (self.fictional is None and not given):
+            raise ValueError("give either `fictional`, or `questions` with `corpus` or `index`")
+        return self
+
+
+class EndpointConfig(Section):
+    """A model behind an OpenAI-compatible URL; the key itself stays in the environment."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    api: Literal["completions", "chat"] = "completions"
+    api_key_env: str | None = None
+    vllm_extensions: bool = True
+    tokenizer: str | None = None
+    """Directory or hub id, for exact token counts and the chat template."""
+
+
+class ModelConfig(Section):
+    """A model to run the loop with: `model` by vLLM in this process, or an `endpoint`.
+
+    `model` is a directory, a hub id, or "pretrain:NAME" for what [pretrain.NAME] makes. `style`
+    and `prompts` are as when serving.
+    """
+
+    model: str | None = None
+    endpoint: EndpointConfig | None = None
+    style: Literal["auto", "student", "few-shot"] = "auto"
+    prompts: Path | None = None
+    max_model_len: Annotated[int, Field(ge=64)] | None = None
+    kv_cache_gib: Positive | None = None
+    enforce_eager: bool | None = None
+    engine_args: Mapping[str, EngineArg] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.model is None) == (self.endpoint is None):
+            raise ValueError("give either `model` or `endpoint`")
+        return self
+
+
+class TeacherConfig(ModelConfig):
+    """Whose trajectories are learnt. `concurrency` is questions in flight."""
+
+    concurrency: Count = 32
+    temperature: NotNegative = 0.0
+
+
+class JudgeConfig(Section):
+    """A model that says whether passages support a thought."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://")]
+    model: str
+    api_key_env: str | None = None
+    concurrency: Count = 16
+
+
+class FilterConfig(Section):
+    """Which trajectories are kept.
+
+    Args:
+        match: "exact" keeps an answer that equals a gold answer after normalising (the paper),
+            "accuracy" one that contains it.
+        steps: what becomes of a trajectory with a thought that is not supported: "off" does not
+            look, "drop" leaves the trajectory out, "cut" ends it before that thought.
+        support: how support is found: "lexical" or "judge".
+        threshold: lexical support that a thought needs, a share of its content words.
+        judge: the endpoint, for `support = "judge"`.
+    """
+
+    match: Literal["exact", "accuracy"] = "exact"
+    steps: Literal["off", "drop", "cut"] = "off"
+    support: Literal["lexical", "judge"] = "lexical"
+    threshold: Share = 0.5
+    judge: JudgeConfig | None = None
+
+    @model_validator(mode="after")
+    def _has_its_judge(self) -> Self:
+        if self.steps != "off" and self.support == "judge" and self.judge is None:
+            raise ValueError('`support = "judge"` needs a table `judge` with base_url and model')
+        return self
+
+
+class ExamplesConfig(Section):
+    """The step-wise samples; a student may choose another `target`."""
+
+    target: Target = "cumulative"
+    format: Literal["parquet", "jsonl"] = "parquet"
+
+
+class BaseStudent(Section):
+    """The model that every student starts from.
+
+    `model` as in `ModelConfig`. `instruction` is the line before a question that the student is
+    trained and then served with; `chat` says whether its chat template is used.
+    """
+
+    model: str
+    instruction: str = ""
+    chat: bool = False
+
+
+class LoraConfig(Section):
+    """Train low-rank adapters in place of all weights (peft); merged at the end."""
+
+    r: Count = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class TrainConfig(Section):
+    """How students are trained; the defaults are the paper's where it tells.
+
+    Args:
+        questions_per_batch: global batch over all ranks and accumulation steps, in questions:
+            all step samples of a question stay together.
+        tokens_per_micro_batch: the most tokens that one rank takes through the model at once.
+        shared_prefix: compute what the samples of a question share once.
+        sigma_learning_rate: of the difficulty weighting's σ, which has an optimizer of its own.
+        scale_expansion: multiply the mid-steps' loss by their average number a question (eq. 3).
+        max_tokens: end after so many tokens of training rather than by `epochs`.
+        max_length: samples longer than this many tokens are left out, and counted.
+        save_every: optimizer steps between checkpoints.
+    """
+
+    epochs: Positive = 2.0
+    max_tokens: Count | None = None
+    learning_rate: Positive = 5e-6
+    sigma_learning_rate: Positive = 1e-2
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Positive = 1.0
+    questions_per_batch: Count = 32
+    tokens_per_micro_batch: Count = 16384
+    max_length: Count = 8192
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    bf16: bool = True
+    gradient_checkpointing: bool = False
+    shared_prefix: bool = True
+    weighting: Weighting = "difficulty"
+    scale_expansion: bool = True
+    save_every: Count = 200
+    lora: LoraConfig | None = None
+
+
+class StudentConfig(Section):
+    """A student: which steps it learns from, and what it sets differently from [train].
+
+    Vanilla-KD is `steps = ["final"]` with `weighting = "uniform"`.
+    """
+
+    steps: Annotated[tuple[StepChoice, ...], Field(min_length=1)] = ("first", "mid", "final")
+    target: Target | None = None
+    weighting: Weighting | None = None
+    epochs: Positive | None = None
+    max_tokens: Count | None = None
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+
+
+class EvaluatedModel(ModelConfig):
+    """A model beside the students: the teacher, or the base with few-shot prompts.
+
+    `step_ends` in place of the section's: how a step of it may end.
+    """
+
+    name: Name
+    step_ends: Annotated[tuple[StepEnd, ...], Field(min_length=1)] | None = None
+
+
+class EvaluateConfig(Section):
+    """How students, and `models` beside them, are evaluated on every `dev` set."""
+
+    step_ends: Annotated[tuple[StepEnd, ...], Field(min_length=1)] = ("eos", "sentence")
+    concurrency: Count = 64
+    limit: Count | None = None
+    max_model_len: Annotated[int, Field(ge=64)] | None = None
+    kv_cache_gib: Positive | None = None
+    enforce_eager: bool | None = None
+    models: tuple[EvaluatedModel, ...] = ()
+
+
+# ---- stage 0, models from scratch: the section's owner fills this in. -------------------------
+
+
+class PretrainConfig(Section):
+    """[pretrain.NAME]: a model made from scratch. Minimal for now."""

@@ -1,0 +1,146 @@
+"""A recipe's file: what it may hold, what follows from it, and what it is known by."""
+
+from pathlib import Path
+
+import pytest
+
+from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill.config import Config, load
+
+SMALL = """
+name = "small"
+out = "runs/small"
+
+[[datasets]]
+name = "world"
+fictional = { seed = 1, passages = 100, questions = 10 }
+
+[[dev]]
+name = "other"
+fictional = { seed = 2, passages = 100, questions = 10 }
+
+[teacher]
+endpoint = { base_url = "http://teacher/v1", model = "big" }
+
+[student]
+model = "some/base"
+
+[students.steper]
+
+[students.vanilla]
+steps = ["final"]
+weighting = "uniform"
+epochs = 6
+seeds = [0, 1]
+"""
+
+
+def read(tmp_path: Path, text: str = SMALL) -> Config:
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    return load(file)
+
+
+def test_defaults_are_the_papers(tmp_path):
+    config = read(tmp_path)
+    assert (config.strategy, config.max_steps, config.top_k) == ("ircot", 5, 4)
+    assert (config.train.epochs, config.train.learning_rate) == (2, 5e-6)
+    assert config.students["steper"].steps == ("first", "mid", "final")
+    assert config.filter.match == "exact"
+    assert config.train.weighting == "difficulty"
+
+
+def test_a_student_sets_some_things_for_itself(tmp_path):
+    config = read(tmp_path)
+    vanilla = config.train_for("vanilla")
+    assert (vanilla.weighting, vanilla.epochs) == ("uniform", 6)
+    assert vanilla.learning_rate == config.train.learning_rate
+    assert config.train_for("steper") == config.train
+    assert config.target_for("vanilla") == "cumulative"
+    assert config.student_name("vanilla", 1) == "vanilla-seed1"
+    with pytest.raises(ConfigurationError, match=r"no student 'x'.*steper, vanilla"):
+        config.train_for("x")
+
+
+def test_targets_are_those_that_somebody_learns_from(tmp_path):
+    text = SMALL + 'target = "next"\n'
+    assert read(tmp_path, text).targets() == ("cumulative", "next")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("[student]\n", "[student]\nmodle = 1\n", "unknown key `student.modle`"),
+        ('name = "small"', 'name = "small"\nnmae = 1', "unknown key `nmae`"),
+        ('model = "some/base"', "", "`student.model` is missing"),
+        ('steps = ["final"]', 'steps = ["last"]', "`students.vanilla.steps"),
+        ('name = "other"', 'name = "world"', "two of the datasets are called `world`"),
+        ('name = "other"', 'name = "../up"', "dev.0.name"),
+        ("[teacher]", '[teacher]\nmodel = "big"', "either `model` or `endpoint`"),
+        ("[[dev]]", '[[dev]]\ncorpus = "c"', "either `fictional`, or"),
+        ("some/base", "pretrain:base", r"needs a table \[pretrain.base\]"),
+        ("[student]", '[filter]\nsteps = "cut"\nsupport = "judge"\n[student]', "table `judge`"),
+        ("[student]\n", "[student\n", "cannot read the recipe"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_file(tmp_path, before, after, message):
+    assert before in SMALL
+    with pytest.raises(ConfigurationError, match=message) as error:
+        read(tmp_path, SMALL.replace(before, after, 1))
+    assert "recipe.toml" in error.value.message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"none\.toml"):
+        load(tmp_path / "none.toml")
+
+
+def changed(tmp_path: Path, before: str, after: str) -> Config:
+    assert before in SMALL
+    return read(tmp_path, SMALL.replace(before, after, 1))
+
+
+def test_a_stage_is_known_by_what_its_outcome_depends_on(tmp_path):
+    config = read(tmp_path)
+    stages = ("rollout", "filter", "examples")
+    hashes = {stage: config.stage_hash(stage) for stage in stages}
+
+    moved = changed(tmp_path, "http://teacher/v1", "http://elsewhere/v1")
+    assert {stage: moved.stage_hash(stage) for stage in stages} == hashes
+    faster = changed(tmp_path, "[teacher]", "[teacher]\nconcurrency = 99")
+    assert faster.stage_hash("rollout") == hashes["rollout"]
+
+    deeper = changed(tmp_path, 'name = "small"', 'name = "small"\nmax_steps = 3')
+    assert all(deeper.stage_hash(stage) != hashes[stage] for stage in stages)
+    filtered = changed(tmp_path, "[student]", '[filter]\nmatch = "accuracy"\n[student]')
+    assert filtered.stage_hash("rollout") == hashes["rollout"]
+    assert filtered.stage_hash("filter") != hashes["filter"]
+    assert filtered.stage_hash("examples") != hashes["examples"]
+
+
+def test_a_limit_changes_the_stage_and_no_record(tmp_path):
+    config = read(tmp_path)
+    fewer = changed(tmp_path, 'name = "world"', 'name = "world"\nlimit = 5')
+    assert fewer.rollout_hash(fewer.datasets[0]) == config.rollout_hash(config.datasets[0])
+    assert fewer.stage_hash("rollout") != config.stage_hash("rollout")
+
+
+def test_a_student_is_known_by_its_own_settings(tmp_path):
+    config = read(tmp_path)
+    longer = changed(tmp_path, "epochs = 6", "epochs = 7")
+    assert longer.student_hash("steper", 0) == config.student_hash("steper", 0)
+    assert longer.student_hash("vanilla", 0) != config.student_hash("vanilla", 0)
+    assert config.student_hash("vanilla", 0) != config.student_hash("vanilla", 1)
+
+    dev = config.dev[0]
+    name = "vanilla-seed0"
+    eos = config.evaluation_hash(name, dev, "eos")
+    assert eos != config.evaluation_hash(name, dev, "sentence")
+    assert eos != longer.evaluation_hash(name, dev, "eos")
+
+
+def test_a_model_from_scratch_is_part_of_what_it_is_used_for(tmp_path):
+    text = SMALL.replace("some/base", "pretrain:base") + "\n[pretrain.base]\n"
+    config = read(tmp_path, text)
+    assert config.model_path("pretrain:base") == "runs/small/pretrain/base"
+    assert config.model_path("some/base") == "some/base"
