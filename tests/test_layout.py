@@ -16,18 +16,20 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     ["cli"],
     ["api", "ui", "benchmarks", "recipes"],
-    ["evaluation"],
+    ["evaluation", "questions"],
     ["drivers", "loop", "trace"],
     ["strategies", "retrieval", "generation", "corpus", "fictional"],
     ["trajectory", "answers", "errors"],
 ]
 # Rooms that a module is in although its name is another.
 ALSO = {"settings": "cli", "__main__": "cli"}
-# Within a row: the driver's row is one story, and an error carries steps.
+# Within a row: the driver's row is one story, an error carries steps, and what is evaluated is
+# a set of questions.
 NEIGHBOURS = {
     ("loop", "drivers"),
     ("trace", "drivers"),
     ("errors", "trajectory"),
+    ("evaluation", "questions"),
 }
 BOTTOM = ROWS[-1]
 # Third parties with a place of their own.

@@ -1,0 +1,104 @@
+"""Sets of questions with gold answers, as JSON lines.
+
+    {"id": "q1", "question": "…", "answers": ["…"], "supporting_titles": ["…"],
+     "type": "bridge", "hops": 2, "steps": [{…}, …]}
+
+`question` and `answers` are needed; the rest may be missing or null, and other keys are passed
+over. Without `hops` their number is that of the `steps`, or is read off a type like "3hop1". What
+is left out: the passages (corpus).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from steper_serve.corpus import records
+from steper_serve.errors import CorpusError
+
+_HOPS = re.compile(r"(\d+)\s*-?\s*hop", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, what counts as its answer, and what is known of it.
+
+    Args:
+        supporting_titles: titles of the passages that it takes; empty where unknown.
+        type: the set's own name for its kind, "" where it gives none.
+        hops: how many facts it takes, one after the other; None where unknown.
+        steps: its gold decomposition as the set gives it.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    supporting_titles: tuple[str, ...] = ()
+    type: str = ""
+    hops: int | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+
+def read(file: Path, limit: int | None = None) -> list[Question]:
+    """The questions of a file, or the first `limit`.
+
+    Raises:
+        CorpusError: the file is missing or empty, a line is not a question, or an id occurs
+            twice; names file, line and field.
+    """
+    questions: dict[str, Question] = {}
+    for place, question in islice(_read(file), limit):
+        if question.id in questions:
+            raise CorpusError(f"{place}: the id {question.id!r} occurs twice: make ids distinct")
+        questions[question.id] = question
+    if not questions:
+        raise CorpusError(f"{file} is empty: give a file with questions")
+    return list(questions.values())
+
+
+def _read(file: Path) -> Iterator[tuple[str, Question]]:
+    for number, record in enumerate(records.read(file), 1):
+        yield record.place, _question(record.fields, number, record.place)
+
+
+def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
+    text, type = data.get("question"), data.get("type") or ""
+    if not isinstance(text, str) or not text.strip():
+        raise CorpusError(f"{place}: `question` is missing or is no text")
+    steps = data.get("steps") or []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise CorpusError(f"{place}: `steps` must be a list of objects")
+    return Question(
+        id=str(data.get("id", number)),
+        question=text,
+        answers=_texts(data, "answers", place, needed=True),
+        supporting_titles=_texts(data, "supporting_titles", place),
+        type=str(type),
+        hops=_hops(data.get("hops"), len(steps), str(type), place),
+        steps=tuple(steps),
+    )
+
+
+def _texts(
+    data: Mapping[str, Any], name: str, place: str, *, needed: bool = False
+) -> tuple[str, ...]:
+    value = data.get(name)
+    if value is None and not needed:
+        return ()
+    fits = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if not fits or (needed and not value):
+        raise CorpusError(f"{place}: `{name}` must be a list of texts, not {value!r}")
+    return tuple(value or ())
+
+
+def _hops(given: Any, num_steps: int, type: str, place: str) -> int | None:
+    if given is not None:
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise CorpusError(f"{place}: `hops` must be a number, not {given!r}")
+        return given
+    if num_steps:
+        return num_steps
+    found = _HOPS.search(type)
+    return int(found[1]) if found else None

@@ -1,0 +1,216 @@
+"""Questions through the loop: what is asked at once, what a failure does, how scores add up."""
+
+import asyncio
+import json
+import random
+from statistics import NormalDist, fmean
+
+import pytest
+
+from steper_serve import evaluation, questions
+from steper_serve.errors import CorpusError, EngineFailed, EngineUnavailable, SteperError
+from steper_serve.evaluation import Outcome, evaluate, interval, run, score, summary
+from steper_serve.generation.scripted import ScriptedModel
+from tests.recipes.worlds import loop, question, reason
+
+
+def asked(request) -> int:
+    return int(request.prompt.text.rpartition("painter of Work ")[2].split()[0])
+
+
+async def gathered(*args, **settings) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    await run(*args, outcomes.append, **settings)
+    return outcomes
+
+
+async def test_a_question_is_answered_scored_and_counted():
+    model = ScriptedModel(reason)
+    (found,) = await evaluate(loop(model), [question(4)], concurrency=3)
+    assert (found.em, found.f1, found.acc, found.acc_generated) == (1, 1, 1, 1)
+    assert (found.num_steps, found.num_generated_tokens) == (2, 7 + 11)
+    assert (found.recall, found.complete, found.failed) == (1, 1, False)
+    assert len(model.requests) == 2
+
+
+async def test_no_more_are_asked_at_once_than_may_be():
+    gate = asyncio.Event()
+    model = ScriptedModel(reason, gate=gate)
+    running = asyncio.create_task(
+        gathered(loop(model), [question(n) for n in range(10)], concurrency=4)
+    )
+    while model.num_running() < 4:
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert model.num_running() == 4
+    gate.set()
+    assert {o.question.id for o in await running} == {f"q{n}" for n in range(10)}
+
+
+async def test_a_model_of_its_own_for_each_question():
+    def model_for(asked):
+        return ScriptedModel([f" So the answer is: {asked.id}."])
+
+    outcomes = await gathered(
+        loop(ScriptedModel([])), [question(1), question(2)], concurrency=1, model_for=model_for
+    )
+    assert [o.trajectory.answer for o in outcomes] == ["q1", "q2"]
+
+
+async def test_a_failed_question_is_handed_over_and_scores_nothing():
+    def respond(request):
+        return EngineFailed("no") if asked(request) == 1 else reason(request)
+
+    outcomes = await gathered(
+        loop(ScriptedModel(respond)), [question(0), question(1)], concurrency=1
+    )
+    assert [o.error is None for o in outcomes] == [True, False]
+    failed = score(question(1), None)
+    assert (failed.em, failed.acc_generated, failed.num_steps, failed.failed) == (0, 0, 0, True)
+
+
+async def test_a_model_that_is_down_ends_the_run_and_what_it_did_not_answer_was_not_asked():
+    model = ScriptedModel(reason)
+
+    def take(outcome: Outcome) -> None:
+        taken.append(outcome)
+        if len(taken) == 3:
+            model.down = "the plug is out"
+
+    taken: list[Outcome] = []
+    with pytest.raises(EngineUnavailable, match="the plug is out"):
+        await run(loop(model), [question(n) for n in range(9)], take, concurrency=2)
+    assert len(taken) in (3, 4)  # one was nearly done
+    assert all(o.error is None for o in taken)
+
+
+async def test_many_in_a_row_that_find_no_engine_end_the_run():
+    model = ScriptedModel(lambda request: EngineUnavailable("busy"))
+    taken: list[Outcome] = []
+    with pytest.raises(EngineUnavailable, match="busy"):
+        await run(loop(model), [question(n) for n in range(99)], taken.append, concurrency=1)
+    assert taken == []
+    assert len(model.requests) == evaluation.MOST_UNAVAILABLE
+
+
+async def test_a_few_that_find_no_engine_are_failures_of_their_own():
+    def respond(request):
+        return EngineUnavailable("busy") if asked(request) in (2, 3, 9) else reason(request)
+
+    outcomes = await gathered(
+        loop(ScriptedModel(respond)), [question(n) for n in range(10)], concurrency=1
+    )
+    assert {o.question.id for o in outcomes if o.error} == {"q2", "q3", "q9"}
+    assert len(outcomes) == 10
+
+
+async def test_an_error_of_the_taker_ends_the_run():
+    def take(outcome: Outcome) -> None:
+        raise SteperError("no room")
+
+    with pytest.raises(SteperError, match="no room"):
+        await run(loop(), [question(n) for n in range(9)], take, concurrency=4)
+
+
+async def test_an_unforeseen_error_is_shown_as_it_is():
+    def take(outcome: Outcome) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run(loop(), [question(n) for n in range(9)], take, concurrency=4)
+
+
+async def test_the_paper_reads_accuracy_in_the_whole_text():
+    model = ScriptedModel([" It may be Turin or Oslo.", " So the answer is: Rome."])
+    (found,) = await evaluate(loop(model), [question(1)], concurrency=1)
+    assert (found.acc, found.acc_generated) == (0, 1)
+
+
+async def test_means_over_all_over_types_and_over_hops():
+    def respond(request):
+        number = asked(request)
+        return " So the answer is: Nowhere." if number < 2 else reason(request)
+
+    asked_for = [question(n, type="a" if n < 3 else "b", hops=2 + n % 2) for n in range(4)]
+    scores = await evaluate(loop(ScriptedModel(respond)), asked_for, concurrency=2)
+    found = summary(scores)
+    assert found["num_questions"] == 4
+    assert found["em"]["mean"] == 0.5
+    assert found["em"]["low"] == 0.0
+    assert found["em"]["high"] == 1.0
+    assert found["steps"] == {"1": 2, "2": 2}
+    assert found["retrieval_recall"] == 0.75
+    assert found["retrieval_complete"] == 0.5
+    assert found["by_type"]["a"]["em"]["mean"] == pytest.approx(1 / 3)
+    assert found["by_hops"]["3"]["num_questions"] == 2
+    assert json.loads(json.dumps(found)) == found
+    assert summary(scores) == found
+    lines = evaluation.table({"student": found, "none": found}).splitlines()
+    assert lines[1].split()[:3] == ["student", "4", "0.500"]
+
+
+def test_nothing_scored_is_no_summary():
+    with pytest.raises(ValueError, match="nothing to sum up"):
+        summary([])
+
+
+def test_without_supporting_titles_there_is_no_recall():
+    assert score(question(1, supporting_titles=()), None).recall is None
+
+
+def test_the_interval_is_the_normal_one_where_that_holds():
+    """Oracle: for many questions the mean is normal with deviation s / sqrt(n)."""
+    draw = random.Random(1)
+    values = [float(draw.random() < 0.7) for _ in range(2000)]
+    mean = fmean(values)
+    half = NormalDist().inv_cdf(0.975) * (mean * (1 - mean) / len(values)) ** 0.5
+    low, high = interval(values)
+    assert low == pytest.approx(mean - half, abs=0.002)
+    assert high == pytest.approx(mean + half, abs=0.002)
+    assert interval([1.0] * 5) == (1.0, 1.0)
+
+
+def test_questions_are_read_with_what_is_known_of_them(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    rows = [
+        {"id": "a", "question": "Q?", "answers": ["x"], "hops": 3, "type": None},
+        {"id": "b", "question": "Q?", "answers": ["x"], "type": "bridge-2hop", "split": "dev"},
+        {"id": "c", "question": "Q?", "answers": ["x", "y"], "type": "4hop1"},
+        {"id": "d", "question": "Q?", "answers": ["x"], "steps": [{"question": "?"}] * 2},
+        {"question": "Q?", "answers": ["x"], "type": "comparison"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = questions.read(file)
+    assert [q.hops for q in found] == [3, 2, 4, 2, None]
+    assert [q.id for q in found] == ["a", "b", "c", "d", "5"]
+    assert found[0].type == ""
+    assert found[2].answers == ("x", "y")
+    assert [q.id for q in questions.read(file, 2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "b", "answers": ["x"]}', "line 2: `question` is missing"),
+        ('{"id": "b", "question": "Q?"}', "line 2: `answers` must be a list"),
+        ('{"id": "b", "question": "Q?", "answers": []}', "line 2: `answers` must be"),
+        ('{"id": "b", "question": "Q?", "answers": "x"}', "line 2: `answers` must be"),
+        ('{"id": "b", "question": "Q?", "answers": ["x"], "hops": "2"}', "line 2: `hops`"),
+        ('{"id": "b", "question": "Q?", "answers": ["x"], "steps": [1]}', "line 2: `steps`"),
+        ('{"id": "a", "question": "Q?", "answers": ["x"]}', "line 2: the id 'a' occurs twice"),
+        ("[1]", "line 2"),
+        ("{", "line 2: not valid JSON"),
+    ],
+)
+def test_a_question_that_is_none_is_named(tmp_path, line, message):
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"id": "a", "question": "Q?", "answers": ["x"]}\n' + line + "\n")
+    with pytest.raises(CorpusError, match=message):
+        questions.read(file)
+
+
+def test_an_empty_question_file_is_named(tmp_path):
+    (tmp_path / "none.jsonl").write_text("")
+    with pytest.raises(CorpusError, match=r"none\.jsonl is empty"):
+        questions.read(tmp_path / "none.jsonl")
