@@ -1,0 +1,72 @@
+"""The passage of an entity: two to five sentences, each fact in one of several phrasings.
+
+What is left out: which facts there are (world), and questions about them (questions).
+"""
+
+from steper_serve.fictional.draws import generator
+from steper_serve.fictional.schema import KINDS
+from steper_serve.fictional.world import Entity, Fact, World
+from steper_serve.trajectory import Passage
+
+_OPENINGS = {kind.name: kind.openings for kind in KINDS}
+MOST_SENTENCES = 5
+
+
+def passage(world: World, entity: Entity) -> Passage:
+    """The passage that belongs to `entity`."""
+    draw = generator(world.seed, "passage", entity.kind, entity.number)
+    told = [fact for fact in world.facts(entity) if world.source(fact) == entity]
+    opening = draw.choice(_OPENINGS[entity.kind])
+    facts = {fact.relation.noun.replace(" ", "_"): fact for fact in told}
+    fields = {noun: _object(world, fact) for noun, fact in facts.items()}
+    role = world.role(entity) if entity.kind == "person" else ""
+    name = world.name(entity)
+    role = f"{'an' if role[:1] in 'aeio' else 'a'} {role}"
+    sentences = [opening.format(n=name, role=role, **fields)]
+    rest = [f for noun, f in facts.items() if f"{{{noun}}}" not in opening]
+    rest += world.told_of_others(entity)
+    draw.shuffle(rest)
+    it, they, their = _pronouns(entity, draw.random() < 0.5)
+    pronouns = {"they": they, "their": their, "Their": their.capitalize()}
+    for fact in rest:
+        template = draw.choice(fact.relation.tells)
+        subject = it if len(sentences) % 3 else _last_name(name, entity)
+        text = template.format(
+            it=subject, s=world.mention(fact.subject), o=_object(world, fact), **pronouns
+        )
+        sentences.append(text[0].upper() + text[1:])
+    return Passage(
+        id=f"{entity.kind}-{entity.number}",
+        title=world.title(entity),
+        text=" ".join(_joined(sentences)),
+    )
+
+
+def _object(world: World, fact: Fact) -> str:
+    if isinstance(fact.object, str):
+        return fact.object
+    if fact.object.kind == "person":
+        return world.mention(fact.object)
+    return world.name(fact.object)
+
+
+def _pronouns(entity: Entity, she: bool) -> tuple[str, str, str]:
+    if entity.kind != "person":
+        return "It", "it", "its"
+    return ("She", "she", "her") if she else ("He", "he", "his")
+
+
+def _last_name(name: str, entity: Entity) -> str:
+    return name.split()[-1] if entity.kind == "person" else "It"
+
+
+def _joined(sentences: list[str]) -> list[str]:
+    """At most `MOST_SENTENCES` of them: two short ones become one where there are more."""
+    while len(sentences) > MOST_SENTENCES:
+        first = min(
+            range(1, len(sentences) - 1), key=lambda i: len(sentences[i] + sentences[i + 1])
+        )
+        left, right = sentences[first : first + 2]
+        right = right[0].lower() + right[1:] if right.startswith(("He ", "She ", "It ")) else right
+        sentences[first : first + 2] = [f"{left[:-1]}; {right}"]
+    return sentences
