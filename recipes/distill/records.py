@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
+from steper_serve.trajectory import Trajectory
 
 Record = Mapping[str, Any]
 
@@ -158,6 +159,22 @@ def required(record: Record, name: str, file: Path, place: Place) -> Any:
             "version, or by hand? Move the file away, or mend the line"
         )
     return record[name]
+
+
+def trajectory(record: Record, file: Path, place: Place) -> Trajectory:
+    """The trajectory of a record.
+
+    Raises:
+        BadRecord: it has none, or something else in its place; names file, line and field.
+    """
+    data = required(record, "trajectory", file, place)
+    try:
+        return Trajectory.from_json(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadRecord(
+            f"{file}, line {place.line}: `trajectory` cannot be read ({type(error).__name__}: "
+            f"{error}): delete that line, and its question is answered again"
+        ) from error
 
 
 def _parse(line: bytes, file: Path, number: int) -> Record:

@@ -1,0 +1,59 @@
+"""The loop of a recipe's model: how it is opened, and what answers a recipe's questions.
+
+Starting an engine is the command line's business (`cli`), which hands an `OpenModel` to the
+stages that need one; a test hands over a scripted model. What is left out: the engines.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from steper_serve.loop import Loop
+from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.sections import ModelConfig
+from steper_serve.strategies import STRATEGIES, FewShot, demonstrations
+from steper_serve.trajectory import LanguageModel, PromptFormat, Retriever
+
+Opened = tuple[LanguageModel, PromptFormat]
+OpenModel = Callable[[ModelConfig], AbstractAsyncContextManager[Opened]]
+"""Open a model whose `model` is a directory or hub id already; it ends with the context.
+
+Raises ConfigurationError or EngineUnavailable where that cannot be done.
+"""
+
+
+def resolved(config: Config, model: ModelConfig) -> ModelConfig:
+    """The model with "pretrain:NAME" replaced by the folder that stage 0 writes."""
+    if model.model is None:
+        return model
+    return model.model_copy(update={"model": config.model_path(model.model)})
+
+
+def few_shot_prompts(model: ModelConfig) -> Mapping[str, FewShot]:
+    """The few-shot prompt of each strategy, the project's own or those in `model.prompts`.
+
+    Raises:
+        ConfigurationError: a prompt file cannot be read.
+    """
+    return {
+        name: demonstrations.load(strategy.prompt_file, model.prompts)
+        for name, strategy in STRATEGIES.items()
+    }
+
+
+def loop_of(
+    config: Config,
+    model: LanguageModel,
+    retriever: Retriever,
+    format: PromptFormat,
+    few_shot: Mapping[str, FewShot],
+) -> Loop:
+    """The loop with the recipe's strategy, S and K."""
+    return Loop(
+        model=model,
+        retriever=retriever,
+        format=format,
+        few_shot=few_shot,
+        strategy=config.strategy,
+        max_steps=config.max_steps,
+        top_k=config.top_k,
+    )
