@@ -9,7 +9,8 @@ left out: what the counts of a stage mean (its own module).
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,14 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write `text` to `file` in one step: to a file beside it, which then takes its name.
+    """Write `text` to `file` in one step; see `write_lines`."""
+    write_lines(file, [text])
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> None:
+    """Write the `lines`, which hold their line ends, to `file` in one step.
+
+    They go to a file beside it, which then takes its name.
 
     Raises:
         DiskFailed: the disk refused; what was there before is untouched.
@@ -77,11 +85,12 @@ def write_text(file: Path, text: str) -> None:
     beside = file.with_name(f"{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as out:
-            out.write(text)
+        with beside.open("w", encoding="utf-8", errors="replace") as out:
+            out.writelines(lines)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(file)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
