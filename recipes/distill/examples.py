@@ -103,6 +103,11 @@ def student_format(config: Config) -> PromptFormat:
     )
 
 
+def is_templated(config: Config) -> bool:
+    """Whether the student's prompts hold a chat template's special tokens already."""
+    return student_format(config).chat is not None
+
+
 def student_options(config: Config, format: PromptFormat) -> Options:
     """Options of the student's flow."""
     return replace(

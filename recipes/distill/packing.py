@@ -87,7 +87,7 @@ class Row:
 
 def pack(samples: Sequence[Sample]) -> Row:
     """The samples' tokens as a trie in one row; see the module."""
-    texts = [np.array([*s.context_ids, *s.completion_ids], dtype=np.int64) for s in samples]
+    texts = [_ids(s) for s in samples]
     trie = _Trie(sum(len(text) for text in texts))
     wanted: list[tuple[Ints, Ints, Sample]] = []
     lm: dict[tuple[int, int], float] = {}
@@ -103,6 +103,11 @@ def pack(samples: Sequence[Sample]) -> Row:
                 lm[pair] = max(lm.get(pair, 0.0), sample.lm_weight)
     ids, depths, ends = trie.layout()
     return Row(ids, depths, ends, *_targets(wanted), *_lm_targets(lm), _counts(samples))
+
+
+def _ids(sample: Sample) -> Ints:
+    parts = (sample.context_ids, sample.completion_ids)
+    return np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
 
 
 class _Trie:

@@ -6,6 +6,7 @@ prompt's, and otherwise tokenised by itself: no token may straddle what is read 
 written. What is left out: texts (examples.py).
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -78,7 +79,9 @@ class StepTokenizer:
             for row, context, ids in zip(chunk, prompts, written, strict=True):
                 key = f"{row['dataset']}/{row[question_key]}"
                 split = len(context)
-                yield Sample(key, row["kind"], ids[:split], [*ids[split:], self.end_id])
+                # Four bytes a token, where a list takes up to forty.
+                read, wanted = array("i", ids[:split]), array("i", [*ids[split:], self.end_id])
+                yield Sample(key, row["kind"], read, wanted)
 
     def _continued(
         self, served: Sequence[list[int]], chunk: Sequence[Mapping[str, Any]]

@@ -141,11 +141,11 @@ async def test_a_trained_prompt_is_the_served_prompt_text_and_tokens(
         row = {"dataset": "d", "question_id": "q", "kind": "exp"}
         row |= {name: getattr(text, name) for name in ("prompt", "prefix", "target")}
         (following,) = encoder.samples([row], "next")
-        assert following.context_ids == ids
-        assert tokenizer.decode(following.completion_ids) == f"{text.target}<eos>"
+        assert list(following.context_ids) == ids
+        assert tokenizer.decode(list(following.completion_ids)) == f"{text.target}<eos>"
         (whole,) = encoder.samples([row], "cumulative")
         assert [*whole.context_ids, *whole.completion_ids][: len(ids)] == ids
-        assert tokenizer.decode(whole.completion_ids) == f"{text.prefix}{text.target}<eos>"
+        assert tokenizer.decode(list(whole.completion_ids)) == f"{text.prefix}{text.target}<eos>"
     assert (ids[0] == 1) == (kind == "bos")
 
 
@@ -231,8 +231,8 @@ async def test_nothing_retrieved_bears_loss(tmp_path, models):
         tokenizer = StepTokenizer.load(str(models["plain"]), templated=False)
         rows = run(recipe)
         for sample in tokenizer.samples(rows, "cumulative"):
-            written = tokenizer.tokenizer.decode(sample.completion_ids)
-            read = tokenizer.tokenizer.decode(sample.context_ids)
+            written = tokenizer.tokenizer.decode(list(sample.completion_ids))
+            read = tokenizer.tokenizer.decode(list(sample.context_ids))
             assert "Wikipedia Title" in read
             for word in ("Wikipedia", "painting", "capital", "Norway", "Where was the"):
                 assert word not in written

@@ -1,0 +1,122 @@
+"""DeepSpeed: ranks, the engine, and what is got out of it whatever its ZeRO stage.
+
+Stage 0 keeps float32 weights and computes in bfloat16 by autocast; stages 1 to 3 hold bfloat16
+weights and partition their float32 masters. Either way gradients are summed in float32. What is
+left out: the loop (train.py) and checkpoints (checkpoints.py).
+"""
+
+import logging
+import os
+import warnings
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from steper_serve.recipes.distill.batches import MicroBatch
+from steper_serve.recipes.distill.model import TargetModel
+from steper_serve.recipes.distill.sections import TrainConfig
+
+# DeepSpeed calls what torch 2.13 would like to be called by another name, several times a step.
+_OUTDATED_NAMES = r"`torch\.distributed\.\w+` is deprecated"
+
+
+class StepModel(TargetModel):
+    """A `TargetModel` whose forward gives one tensor, which is what DeepSpeed's hooks know."""
+
+    def forward(self, batch: MicroBatch) -> Tensor:  # type: ignore[override]
+        """[3] `loss.kind_sums` of the micro-batch."""
+        return super().forward(batch).kinds
+
+
+def start_distributed() -> None:
+    """Join the ranks that a launcher has announced, or be the only one. Once a process.
+
+    On CUDA each rank takes the GPU of its LOCAL_RANK and ranks talk by nccl, on a CPU by gloo.
+    """
+    cuda = torch.cuda.is_available()
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
+    if "RANK" not in os.environ:
+        os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it
+    import deepspeed
+
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", _OUTDATED_NAMES, FutureWarning)
+    # Its shared-memory operator takes a compiler and a minute, and gloo does as well.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "nccl" if cuda else "gloo"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not dist.is_initialized() and "RANK" not in os.environ:
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
+def build(model: nn.Module, train: TrainConfig) -> Any:
+    """The DeepSpeed engine for a `StepModel`.
+
+    The caller sums over micro-batches and ranks by `set_gradient_accumulation_boundary`, so that
+    a batch may have any number of them.
+    """
+    import deepspeed
+
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained,
+        lr=train.learning_rate,
+        weight_decay=train.weight_decay,
+        fused=torch.cuda.is_available(),
+    )
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings(train))
+    return engine
+
+
+def settings(train: TrainConfig) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
+    made: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": train.max_grad_norm,
+        "zero_optimization": {"stage": train.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 2**62,
+    }
+    if train.bf16 and train.zero_stage == 0:
+        made["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    elif train.bf16:
+        made["bf16"] = {"enabled": True}
+        made["data_types"] = {"grad_accum_dtype": "fp32"}
+    return made
+
+
+def set_learning_rate(engine: Any, value: float) -> None:
+    """Let the engine's next step use this learning rate."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = value
+
+
+def step(engine: Any) -> float:
+    """Clip, update the weights and forget the gradients; the norm before clipping."""
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    unpartitioned = engine.zero_optimization_stage() == 0
+    norm = nn.utils.get_total_norm(gradients) if unpartitioned else None
+    engine.step()
+    return float(engine.get_global_grad_norm() if norm is None else norm)
+
+
+def whole_weights(engine: Any) -> dict[str, Tensor] | None:
+    """All weights on the CPU of rank 0, and None elsewhere; every rank must call it."""
+    if engine.zero_optimization_stage() == 3:
+        weights: dict[str, Tensor] | None = engine._zero3_consolidated_16bit_state_dict()
+        return weights
+    if dist.get_rank() != 0:
+        return None
+    return {name: value.detach().cpu() for name, value in engine.module.state_dict().items()}
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over ranks."""
+    dist.all_reduce(values)
+    return values

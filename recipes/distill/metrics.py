@@ -1,0 +1,118 @@
+"""What a training tells: JSON lines, TensorBoard, and the plot of sigma. Rank 0 only.
+
+logs/metrics.jsonl          one line a step; a resumed run goes on where its checkpoint was
+logs/tensorboard/           the same figures
+logs/normalised_sigma.svg   at the end, where weights were learned
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from steper_serve.recipes.distill import manifest, sigma_plot
+from steper_serve.recipes.distill.batches import KINDS
+from steper_serve.recipes.distill.failures import DiskFailed
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """Figures of one optimizer step.
+
+    Args:
+        loss: the objective.
+        losses: L of each kind (scaled as in the objective), None where absent.
+        sigma, normalised_sigma: after the step, by kind; None for fixed weights.
+        grad_norm: before clipping.
+        tokens: tokens read in this step over all ranks, shared prefixes once.
+        targets: tokens that bore loss.
+        total_tokens: `tokens` summed over the run.
+        tokens_per_second: of this step.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    losses: Mapping[str, float | None]
+    sigma: Mapping[str, float] | None
+    normalised_sigma: Mapping[str, float] | None
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    targets: int
+    total_tokens: int
+    tokens_per_second: float
+
+
+class Log:
+    """Writes metrics to a folder; a context manager.
+
+    Args:
+        folder: where to.
+        start: steps that are done already; what was logged beyond them is dropped.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self._folder = folder
+        self._lines = folder / "metrics.jsonl"
+        kept = [line for line in read(folder) if line["step"] <= start]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        manifest.write_text(self._lines, text)
+        self._file = self._lines.open("a", encoding="utf-8")
+        self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, metrics: StepMetrics) -> None:
+        """Log a step.
+
+        Raises:
+            DiskFailed: the disk refused.
+        """
+        figures = asdict(metrics)
+        try:
+            self._file.write(json.dumps(figures) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise DiskFailed(f"cannot append to {self._lines}: {error}; make room") from error
+        for name, value in _flat(figures):
+            self._board.add_scalar(name, value, metrics.step)
+
+    def plot(self, title: str) -> None:
+        """Write the plot of normalised sigma, if there was any."""
+        lines = [line for line in read(self._folder) if line["normalised_sigma"]]
+        if lines:
+            steps = [line["step"] for line in lines]
+            sigmas: dict[str, list[float]] = {
+                kind: [line["normalised_sigma"][kind] for line in lines] for kind in KINDS
+            }
+            text = sigma_plot.svg(f"{title}: normalised σ", steps, sigmas)
+            manifest.write_text(self._folder / "normalised_sigma.svg", text)
+
+
+def read(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """The lines of a log so far; a torn last line, which a kill may leave, is not one."""
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """The numbers of nested mappings, with paths as names."""
+    flat: list[tuple[str, float]] = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{name}/")
+        elif value is not None and name != "step":
+            flat.append((f"{prefix}{name}", value))
+    return flat
