@@ -42,6 +42,7 @@ Stage = Literal["rollout", "filter", "examples"]
 _ORDER: tuple[Stage, ...] = ("rollout", "filter", "examples")
 # What changes the pace of a model and not what it writes.
 _PACE = {"concurrency", "kv_cache_gib", "enforce_eager", "engine_args"}
+_NAMES = {"name", "step_ends"}
 _ADDRESS = {"base_url", "api_key_env", "vllm_extensions"}
 
 
@@ -154,7 +155,8 @@ class Config(Section):
         return self.student.model_dump(mode="json") | self._pretraining(self.student.model)
 
     def _model_identity(self, model: ModelConfig) -> dict[str, Any]:
-        left_out: dict[str, Any] = dict.fromkeys(_PACE, True) | {"endpoint": _ADDRESS}
+        left_out: dict[str, Any] = dict.fromkeys(_PACE | _NAMES, True)
+        left_out["endpoint"] = _ADDRESS
         return model.model_dump(mode="json", exclude=left_out) | self._pretraining(model.model)
 
     def _pretraining(self, model: str | None) -> dict[str, Any]:

@@ -19,3 +19,9 @@ class StageMissing(SteperError):
     """A stage finds nothing that an earlier one should have left."""
 
     code = "stage_missing"
+
+
+class TrainingEnded(SteperError):
+    """A training process ended before its student was done; started again, it goes on."""
+
+    code = "training_ended"

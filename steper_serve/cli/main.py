@@ -6,6 +6,7 @@ import click
 
 import steper_serve
 from steper_serve.cli.ask import ask
+from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
 from steper_serve.cli.index import index
 from steper_serve.cli.serve import serve
@@ -27,5 +28,5 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
-for command in (serve, ask, index, doctor):
+for command in (serve, ask, index, distill, doctor):
     main.add_command(command)

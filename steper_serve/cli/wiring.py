@@ -44,7 +44,7 @@ async def open_loop(settings: Settings) -> AsyncIterator[Loop]:
         for name, strategy in STRATEGIES.items()
     }
     retriever = bm25.Bm25Retriever.open(index_directory(settings))
-    async with _open_model(settings) as (model, format):
+    async with open_model(settings) as (model, format):
         yield Loop(
             model=model,
             retriever=retriever,
@@ -102,7 +102,12 @@ def model_name(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _open_model(settings: Settings) -> AsyncIterator[tuple[LanguageModel, PromptFormat]]:
+async def open_model(settings: Settings) -> AsyncIterator[tuple[LanguageModel, PromptFormat]]:
+    """The model that the settings name, started or reached, and how it wants its prompts.
+
+    Raises:
+        SteperError: it cannot be used, or does not start or answer; the message says why.
+    """
     model, format = await (
         _start_engine(settings) if settings.endpoint is None else _open_endpoint(settings)
     )

@@ -139,8 +139,7 @@ def test_a_student_is_known_by_its_own_settings(tmp_path):
     assert eos != longer.evaluation_hash(name, dev, "eos")
 
 
-def test_a_model_from_scratch_is_part_of_what_it_is_used_for(tmp_path):
-    text = SMALL.replace("some/base", "pretrain:base") + "\n[pretrain.base]\n"
-    config = read(tmp_path, text)
+def test_a_model_from_scratch_is_found_where_stage_0_puts_it(tmp_path):
+    config = read(tmp_path)
     assert config.model_path("pretrain:base") == "runs/small/pretrain/base"
     assert config.model_path("some/base") == "some/base"

@@ -1,0 +1,227 @@
+"""Stage 5, `evaluate`: every student in the real loop over every dev set.
+
+Each model is run under each way of ending a step: "eos", where it ends its steps itself, and
+"sentence", where a rule does. One evaluation is two files in `evaluations/`: the trajectories,
+`<model>-<step_end>-<dataset>.jsonl`, in the form of rollouts, so that a killed one goes on where
+it was; and, once they are whole, `….json` with their summary (`steper_serve.evaluation`). What
+is left out: which of the models is better (benchmarks).
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from steper_serve import evaluation
+from steper_serve.errors import ConfigurationError
+from steper_serve.evaluation import Score
+from steper_serve.questions import Question
+from steper_serve.recipes.distill import datasets, manifest, models, records, rollout
+from steper_serve.recipes.distill.config import Config, digest
+from steper_serve.recipes.distill.failures import BadRecord, StageMissing
+from steper_serve.recipes.distill.manifest import Manifest
+from steper_serve.recipes.distill.models import Opened, OpenModel
+from steper_serve.recipes.distill.rollout import Job
+from steper_serve.recipes.distill.sections import DatasetConfig, ModelConfig, StepEnd
+from steper_serve.trajectory import Retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to be evaluated, and how a step of it may end."""
+
+    name: str
+    source: ModelConfig
+    step_ends: tuple[StepEnd, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One evaluation; `hash` is what it is known by."""
+
+    model: str
+    dev: DatasetConfig
+    step_end: StepEnd
+    hash: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.step_end}-{self.dev.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """A dev set, read and indexed."""
+
+    questions: Sequence[Question]
+    retriever: Retriever
+
+
+async def run(config: Config, open_model: OpenModel, *, only: Sequence[str] = ()) -> Manifest:
+    """Evaluate all models, or those named in `only`, and print one table of them.
+
+    Raises:
+        ConfigurationError: there is no dev set, or no model of a name.
+        StageMissing: a student is not there yet.
+        EngineUnavailable: a model does not start or goes down; what it answered is kept.
+        DiskFailed: the disk is full; what was answered before is kept.
+    """
+    start = time.perf_counter()
+    subjects = chosen_subjects(config, only)
+    trials = {s.name: _trials(config, s) for s in subjects}
+    exams: dict[str, Exam] = {}
+    for subject in subjects:
+        await _examine(config, subject, trials[subject.name], exams, open_model)
+    summaries = {t.name: _finished(config, t) or {} for each in trials.values() for t in each}
+    print(evaluation.table(summaries))
+    return _sealed(config, trials, summaries, time.perf_counter() - start, whole=not only)
+
+
+def chosen_subjects(config: Config, only: Sequence[str] = ()) -> list[Subject]:
+    """The students and the extra models, or those of these names."""
+    if not config.dev:
+        raise ConfigurationError(f"the recipe {config.name!r} has no [[dev]] set to evaluate on")
+    subjects = [*_students(config), *_extras(config)]
+    names = [subject.name for subject in subjects]
+    for name in only:
+        if name not in names:
+            raise ConfigurationError(f"there is no model {name!r}; there are: {', '.join(names)}")
+    wanted = [s for s in subjects if not only or s.name in only]
+    for subject in wanted:
+        _check_there(subject)
+    return wanted
+
+
+def file_of(config: Config, trial: Trial) -> Path:
+    """The summary of an evaluation."""
+    return config.out / "evaluations" / f"{trial.name}.json"
+
+
+def _students(config: Config) -> list[Subject]:
+    chosen = config.evaluate
+    engine = {n: getattr(chosen, n) for n in ("max_model_len", "kv_cache_gib", "enforce_eager")}
+    names = [config.student_name(s, k) for s in config.students for k in config.students[s].seeds]
+    folder = config.out / "students"
+    return [
+        Subject(name, ModelConfig(model=str(folder / name), **engine), chosen.step_ends)
+        for name in names
+    ]
+
+
+def _extras(config: Config) -> list[Subject]:
+    return [
+        Subject(m.name, models.resolved(config, m), m.step_ends or config.evaluate.step_ends)
+        for m in config.evaluate.models
+    ]
+
+
+def _check_there(subject: Subject) -> None:
+    folder = subject.source.model
+    if folder and Path(folder).parent.name == "students" and not Path(folder).is_dir():
+        raise StageMissing(f"there is no student {folder}: run `steper-serve distill train` first")
+
+
+def _trials(config: Config, subject: Subject) -> list[Trial]:
+    return [
+        Trial(subject.name, dev, end, config.evaluation_hash(subject.name, dev, end))
+        for dev in config.dev
+        for end in subject.step_ends
+    ]
+
+
+async def _examine(
+    config: Config,
+    subject: Subject,
+    trials: Sequence[Trial],
+    exams: dict[str, Exam],
+    open_model: OpenModel,
+) -> None:
+    """What is not finished of a model's evaluations."""
+    left = [trial for trial in trials if _finished(config, trial) is None]
+    if not left:
+        print(f"{subject.name}: evaluated before under this configuration; skipped")
+        return
+    for trial in left:  # before an engine is started for nothing
+        if trial.dev.name not in exams:
+            exams[trial.dev.name] = _exam(config, trial.dev)
+    few_shot = models.few_shot_prompts(subject.source)
+    async with open_model(subject.source) as (model, format):
+        for trial in left:
+            ending = replace(format, step_end=trial.step_end)
+            await _try(config, trial, exams[trial.dev.name], (model, ending), few_shot)
+
+
+async def _try(
+    config: Config, trial: Trial, exam: Exam, opened: Opened, few_shot: Mapping[str, Any]
+) -> None:
+    model, format = opened
+    loop = models.loop_of(config, model, exam.retriever, format, few_shot)
+    job = Job(
+        dataset=trial.name,
+        config=trial.hash,
+        file=file_of(config, trial).with_suffix(".jsonl"),
+        concurrency=config.evaluate.concurrency,
+    )
+    await rollout.collect(job, exam.questions, loop)
+    summary = evaluation.summary(_scores(job, exam.questions))
+    told = {
+        "model": trial.model,
+        "dataset": trial.dev.name,
+        "strategy": config.strategy,
+        "step_end": trial.step_end,
+        "config_hash": trial.hash,
+    }
+    manifest.write_json(file_of(config, trial), told | summary)
+
+
+def _scores(job: Job, questions: Sequence[Question]) -> list[Score]:
+    """The scores of all questions, from their trajectories on disk; a failed one scores 0."""
+    held = records.scan(job.file, job.config)
+    scores: dict[str, Score] = {}
+    asked = {q.id: q for q in questions}
+    for place, record in records.read_at(job.file, held.done):
+        if question := asked.get(record["id"]):
+            trajectory = records.trajectory(record, job.file, place)
+            seconds = records.required(record, "seconds", job.file, place)
+            scores[question.id] = evaluation.score(question, trajectory, seconds)
+    return [scores.get(q.id) or evaluation.score(q, None) for q in questions]
+
+
+def _exam(config: Config, dev: DatasetConfig) -> Exam:
+    questions = datasets.read_questions(config, dev)
+    return Exam(questions[: config.evaluate.limit], datasets.open_index(config, dev))
+
+
+def _finished(config: Config, trial: Trial) -> dict[str, Any] | None:
+    """The summary of an evaluation that was made under this configuration."""
+    file = file_of(config, trial)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found if found["config_hash"] == trial.hash else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRecord(f"{file} is not an evaluation's summary ({error}): delete it") from error
+
+
+def _sealed(
+    config: Config,
+    trials: Mapping[str, Sequence[Trial]],
+    summaries: Mapping[str, Mapping[str, Any]],
+    seconds: float,
+    *,
+    whole: bool,
+) -> Manifest:
+    """The stage's manifest, written when every model has been evaluated."""
+    config_hash = digest([trial.hash for each in trials.values() for trial in each])
+    tokens = sum(round(s["mean_generated_tokens"] * s["num_questions"]) for s in summaries.values())
+    counts = {
+        name: {key: s[key] for key in ("num_questions", "num_failed", "em", "f1", "acc")}
+        for name, s in summaries.items()
+    }
+    made = Manifest("evaluate", config_hash, whole, seconds, tokens, {"evaluations": counts})
+    if whole:
+        manifest.write(config.out / "evaluations", made)
+    return made

@@ -1,0 +1,150 @@
+"""Evaluations: every model under every way of ending a step, gone on with after a kill."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from steper_serve.errors import ConfigurationError, EngineUnavailable
+from steper_serve.generation.scripted import ScriptedModel
+from steper_serve.recipes.distill import evaluate, records
+from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.failures import BadRecord, StageMissing
+from tests.recipes.worlds import FORMAT, city, reason, write_world
+
+
+def recipe(tmp_path, **changes) -> Config:
+    corpus, questions = write_world(tmp_path / "world", range(6))
+    data = {
+        "name": "small",
+        "out": tmp_path / "out",
+        "datasets": [{"name": "train", "corpus": corpus, "questions": questions}],
+        "dev": [{"name": "dev", "corpus": corpus, "questions": questions}],
+        "teacher": {"endpoint": {"base_url": "http://teacher/v1", "model": "big"}},
+        "student": {"model": "base"},
+        "students": {"steper": {}},
+    }
+    for student in ("steper-seed0", "vanilla-seed0"):
+        (tmp_path / "out" / "students" / student).mkdir(parents=True, exist_ok=True)
+    return Config.model_validate(data | changes)
+
+
+class Opener:
+    """Opens a scripted model, and remembers for what."""
+
+    def __init__(self, respond=reason) -> None:
+        self.model = ScriptedModel(respond)
+        self.opened: list[str] = []
+
+    @asynccontextmanager
+    async def __call__(self, source):
+        self.opened.append(source.model or source.endpoint.model)
+        yield self.model, FORMAT
+
+
+def all_at_once(request) -> str:
+    """As a Vanilla-KD student: the whole path, or what is left of it, if nothing stops it."""
+    number = int(request.prompt.text.rpartition("painter of Work ")[2].split()[0])
+    if request.step == 2:
+        return reason(request)
+    if request.step == 3:
+        return f" So the answer is: {city(number)}."
+    return (
+        f" Work {number} was painted by Painter {number}. "
+        f"Painter {number} was born in Rome. So the answer is: {city(number)}."
+    )
+
+
+def summary(config: Config, name: str) -> dict:
+    return json.loads((config.out / "evaluations" / f"{name}.json").read_text())
+
+
+async def test_a_student_is_evaluated_under_both_ways_of_ending_a_step(tmp_path, capsys):
+    config, opener = recipe(tmp_path), Opener(all_at_once)
+    made = await evaluate.run(config, opener)
+    eos, sentence = (summary(config, f"steper-seed0-{end}-dev") for end in ("eos", "sentence"))
+    assert (eos["mean_steps"], eos["em"]["mean"]) == (1, 1)
+    assert (sentence["mean_steps"], sentence["em"]["mean"]) == (3, 1)
+    assert eos["retrieval_recall"] == 1
+    assert sentence["steps"] == {"3": 6}
+    assert (eos["model"], eos["step_end"], eos["dataset"]) == ("steper-seed0", "eos", "dev")
+    assert eos["by_hops"]["2"]["num_questions"] == 6
+    assert len(opener.opened) == 1
+    assert made.finished
+    out = capsys.readouterr().out
+    assert "steper-seed0-sentence-dev" in out
+
+
+async def test_what_is_evaluated_is_not_evaluated_again(tmp_path, capsys):
+    config, opener = recipe(tmp_path), Opener()
+    await evaluate.run(config, opener)
+    num = len(opener.model.requests)
+    await evaluate.run(config, opener)
+    assert (len(opener.opened), len(opener.model.requests)) == (1, num)
+    assert "steper-seed0: evaluated before under this configuration; skipped" in (
+        capsys.readouterr().out
+    )
+    deeper = recipe(tmp_path, max_steps=3)
+    await evaluate.run(deeper, opener)
+    assert len(opener.opened) == 2
+
+
+async def test_a_model_that_goes_down_loses_nothing(tmp_path):
+    config = recipe(tmp_path, evaluate={"step_ends": ["eos"], "concurrency": 1})
+    opener = Opener()
+
+    def respond(request):
+        if len(opener.model.requests) == 5:
+            opener.model.down = "gone"
+        return reason(request)
+
+    opener.model = ScriptedModel(respond)
+    with pytest.raises(EngineUnavailable, match="2 questions are answered and kept in"):
+        await evaluate.run(config, opener)
+    assert not (config.out / "evaluations" / "steper-seed0-eos-dev.json").exists()
+    again = Opener()
+    await evaluate.run(config, again)
+    assert len(again.model.requests) == 2 * 4
+    assert summary(config, "steper-seed0-eos-dev")["num_questions"] == 6
+    file = config.out / "evaluations" / "steper-seed0-eos-dev.jsonl"
+    assert len(list(records.read(file))) == 6
+
+
+async def test_other_models_are_evaluated_beside_the_students(tmp_path):
+    extra = [
+        {"name": "teacher", "endpoint": {"base_url": "http://t/v1", "model": "big"}},
+        {"name": "base", "model": "some/base", "style": "few-shot", "step_ends": ["sentence"]},
+    ]
+    config = recipe(tmp_path, evaluate={"models": extra, "step_ends": ["eos"], "limit": 2})
+    opener = Opener()
+    await evaluate.run(config, opener)
+    assert opener.opened == [str(config.out / "students" / "steper-seed0"), "big", "some/base"]
+    assert summary(config, "base-sentence-dev")["num_questions"] == 2
+    assert not (config.out / "evaluations" / "base-eos-dev.json").exists()
+
+
+async def test_some_models_may_be_chosen(tmp_path):
+    students = {"steper": {}, "vanilla": {"steps": ["final"]}}
+    config, opener = recipe(tmp_path, students=students), Opener()
+    made = await evaluate.run(config, opener, only=["vanilla-seed0"])
+    assert opener.opened == [str(config.out / "students" / "vanilla-seed0")]
+    assert not made.finished
+    with pytest.raises(ConfigurationError, match="no model 'x'; there are: steper-seed0, vanilla"):
+        await evaluate.run(config, opener, only=["x"])
+
+
+async def test_what_is_missing_is_named_before_anything_starts(tmp_path):
+    opener = Opener()
+    with pytest.raises(ConfigurationError, match=r"no \[\[dev\]\] set"):
+        await evaluate.run(recipe(tmp_path, dev=[]), opener)
+    with pytest.raises(StageMissing, match=r"no student .*students/other-seed0: run"):
+        await evaluate.run(recipe(tmp_path, students={"other": {}}), opener)
+    assert opener.opened == []
+
+
+async def test_a_summary_that_is_none_is_named(tmp_path):
+    config = recipe(tmp_path)
+    (config.out / "evaluations").mkdir()
+    (config.out / "evaluations" / "steper-seed0-eos-dev.json").write_text("[]")
+    with pytest.raises(BadRecord, match=r"steper-seed0-eos-dev\.json is not an evaluation's"):
+        await evaluate.run(config, Opener())
