@@ -4,8 +4,11 @@
      "type": "bridge", "hops": 2, "steps": [{…}, …]}
 
 `question` and `answers` are needed; the rest may be missing or null, and other keys are passed
-over. Without `hops` their number is that of the `steps`, or is read off a type like "3hop1". What
-is left out: the passages (corpus).
+over. Without `hops` their number is that of the `steps`, or is read off a type like "3hop1".
+
+HotpotQA, 2WikiMultiHopQA and MuSiQue are read as published, too: `answer` with
+`answer_aliases`, `supporting_facts`, or `paragraphs` and `question_decomposition`. What is left
+out: the passages (corpus).
 """
 
 import re
@@ -64,6 +67,8 @@ def _read(file: Path) -> Iterator[tuple[str, Question]]:
 
 
 def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
+    if "answer" in data and "answers" not in data:
+        data = _published(data, place)
     text, type = data.get("question"), data.get("type") or ""
     if not isinstance(text, str) or not text.strip():
         raise CorpusError(f"{place}: `question` is missing or is no text")
@@ -79,6 +84,32 @@ def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
         hops=_hops(data.get("hops"), len(steps), str(type), place),
         steps=tuple(steps),
     )
+
+
+def _published(data: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """A question of HotpotQA, 2WikiMultiHopQA or MuSiQue in this module's own form."""
+    id = data.get("id", data.get("_id"))
+    aliases = data.get("answer_aliases") or []
+    return {
+        "question": data.get("question"),
+        "answers": [data["answer"], *(aliases if isinstance(aliases, list) else [])],
+        "supporting_titles": list(dict.fromkeys(_supporting(data, place))),
+        "type": data.get("type"),
+        "steps": data.get("question_decomposition"),
+    } | ({} if id is None else {"id": id})
+
+
+def _supporting(data: Mapping[str, Any], place: str) -> list[str]:
+    facts = data.get("supporting_facts")
+    if isinstance(facts, str):  # as some copies have it
+        facts = records.parse(facts, f"{place}, supporting_facts")
+    match facts:
+        case {"title": [*titles]}:
+            return titles
+        case [*pairs]:
+            return [str(pair[0]) for pair in pairs if pair]
+    paragraphs = data.get("paragraphs") or []
+    return [p["title"] for p in paragraphs if p.get("is_supporting") and "title" in p]
 
 
 def _texts(

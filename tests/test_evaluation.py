@@ -189,6 +189,37 @@ def test_questions_are_read_with_what_is_known_of_them(tmp_path):
     assert [q.id for q in questions.read(file, 2)] == ["a", "b"]
 
 
+HOTPOT = {"_id": "h", "question": "Q?", "answer": "x", "type": "bridge", "level": "hard"}
+FACTS = [["A", 0], ["B", 1], ["A", 2]]
+MUSIQUE = {
+    "id": "3hop1__7",
+    "question": "Q?",
+    "answer": "x",
+    "answer_aliases": ["y"],
+    "paragraphs": [{"title": "A", "is_supporting": True}, {"title": "B", "is_supporting": False}],
+    "question_decomposition": [{"question": "1"}, {"question": "2"}, {"question": "3"}],
+}
+
+
+@pytest.mark.parametrize(
+    "facts", [FACTS, json.dumps(FACTS), {"title": ["A", "B", "A"], "sent_id": [0, 1, 2]}]
+)
+def test_hotpotqa_and_2wiki_are_read_as_published(tmp_path, facts):
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps([HOTPOT | {"supporting_facts": facts}]))
+    assert questions.read(file) == [
+        questions.Question("h", "Q?", ("x",), ("A", "B"), type="bridge"),
+    ]
+
+
+def test_musique_is_read_as_published(tmp_path):
+    file = tmp_path / "train.jsonl"
+    file.write_text(json.dumps(MUSIQUE) + "\n")
+    (found,) = questions.read(file)
+    assert (found.id, found.answers, found.supporting_titles) == ("3hop1__7", ("x", "y"), ("A",))
+    assert found.hops == 3
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
