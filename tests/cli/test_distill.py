@@ -61,7 +61,11 @@ def test_no_rollouts_end_the_filter_with_their_name(recipe):
     assert "rollouts/world.jsonl is missing, empty" in done.output
 
 
-def test_a_teacher_that_is_down_is_named(recipe):
+def test_a_teacher_that_is_down_is_named(recipe, monkeypatch):
+    async def at_once(seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr("anyio.sleep", at_once)  # between the client's attempts
     done = invoke("rollout", recipe)
     assert done.exit_code == 1
     assert "steper-serve: " in done.output

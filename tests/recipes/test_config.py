@@ -143,3 +143,44 @@ def test_a_model_from_scratch_is_found_where_stage_0_puts_it(tmp_path):
     config = read(tmp_path)
     assert config.model_path("pretrain:base") == "runs/small/pretrain/base"
     assert config.model_path("some/base") == "some/base"
+
+
+CONFIGS = Path(__file__).parents[2] / "recipes" / "distill" / "configs"
+SIZES = {
+    "llama31-70b-to-8b": ("Llama-3.1-70B-Instruct", "Llama-3.1-8B-Instruct"),
+    **{
+        f"qwen25-72b-to-{size.lower()}": ("Qwen2.5-72B-Instruct", f"Qwen2.5-{size}-Instruct")
+        for size in ("0.5B", "1.5B", "3B", "7B")
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_the_papers_settings(name):
+    """Oracle: section 5.1 and appendix A.1 of the paper."""
+    config = load(CONFIGS / f"{name}.toml")
+    teacher, student = SIZES[name]
+    assert config.name == name
+    assert config.out == Path("runs") / name
+    assert (config.strategy, config.max_steps, config.top_k) == ("ircot", 5, 4)
+    assert config.teacher.endpoint is not None
+    assert config.teacher.endpoint.model.endswith(teacher)
+    assert config.student.model.endswith(student)
+    assert config.datasets[0].limit == 50_000
+    assert config.dev[0].limit == 500
+    assert config.filter.match == "exact"
+    train = config.train_for("steper")
+    assert (train.learning_rate, train.epochs, train.weighting) == (5e-6, 2, "difficulty")
+    assert (train.zero_stage, train.gradient_checkpointing) == (3, True)
+    assert train.warmup_ratio > 0
+    vanilla = config.train_for("vanilla-kd")
+    assert config.students["vanilla-kd"].steps == ("final",)
+    assert (vanilla.weighting, vanilla.epochs) == ("uniform", 2)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_recipe_that_comes_along_can_be_read(file):
+    config = load(file)
+    assert config.name == file.stem
+    for stage in ("rollout", "filter", "examples"):
+        assert config.stage_hash(stage)
