@@ -242,4 +242,31 @@ class EvaluateConfig(Section):
 
 
 class PretrainConfig(Section):
-    """[pretrain.NAME]: a model made from scratch. Minimal for now."""
+    """[pretrain.NAME]: a Llama made from scratch on invented worlds.
+
+    The worlds of seeds `first_seed` to `last_seed` are met in turn, each once: `reading_tokens` of
+    passages and single-hop questions, then `loop_tokens` of the gold reasoner's trajectories by
+    `strategies` (none for a model that only reads). `lm_weight` weighs the loss on what is read
+    beside that on what is answered. The learning rate falls from the share `decay_from` on.
+    """
+
+    layers: Count
+    width: Count
+    heads: Count
+    feed_forward: Count
+    vocabulary: Annotated[int, Field(ge=512)] = 3072
+    context: Count = 2048
+    seed: int = 0
+    first_seed: Annotated[int, Field(ge=0)]
+    last_seed: Annotated[int, Field(ge=0)]
+    passages_per_world: Annotated[int, Field(ge=100)] = 4000
+    questions_per_world: Count = 700
+    strategies: tuple[Literal["ircot", "self-ask"], ...] = ()
+    reading_tokens: Annotated[int, Field(ge=0)]
+    loop_tokens: Annotated[int, Field(ge=0)] = 0
+    tokens_per_batch: Count = 12_000
+    tokens_per_micro_batch: Count = 8192
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    lm_weight: Annotated[float, Field(ge=0)] = 0.5
+

@@ -24,7 +24,9 @@ MIX = (
     (("bridge-comparison", 4), 8),
 )
 # How many of 100 entities in a question are described instead of named.
-_DESCRIBED = {("bridge", 2): 80, ("bridge", 3): 55, ("bridge", 4): 25}
+_DESCRIBED = {("bridge", 2): 60, ("bridge", 3): 50, ("bridge", 4): 25}
+# Kinds that a description tells the year of.
+_DATED = frozenset(("person", "film", "novel", "album", "ship"))
 _MOST_DRAWS = 500
 
 
@@ -284,13 +286,15 @@ def _described(
     noun = world.role(entity) if entity.kind == "person" else entity.kind
     others = [e for e in world.subjects(fact.relation, fact.object) if _noun(world, e) == noun]
     described = fact.relation.describes.format(o=world.mention(fact.object))
-    dated = entity.kind in ("film", "novel", "album", "ship")
-    if dated and (len(others) > 1 or draw.random() < 0.5):
-        noun = f"{world.year(entity)} {noun}"
-        others = [other for other in others if world.year(other) == world.year(entity)]
+    if entity.kind in _DATED:
+        year = world.year(entity)
+        others = [other for other in others if world.year(other) == year]
+        if entity.kind == "person":
+            described += f" in {year}"
+        else:
+            noun = f"{year} {noun}"
     if others != [entity]:
         return None
-    phrase = f"the {noun} {described}"
     title = world.title(entity)
     step = GoldStep(
         question=f"Which {noun} is {described}?",
@@ -299,9 +303,10 @@ def _described(
         statement=f"The {noun} {described} is {title}.",
         missing=(
             f"The {noun} {described} is still to be found.",
-            f"Looking for a {noun} {described}.",
+            f"Looking for one {noun} {described}.",
         ),
     )
+    return f"the {noun} {described}", step, fact.object
 
 
 def _noun(world: World, entity: Entity) -> str:

@@ -1,0 +1,144 @@
+"""What a model that is made from scratch learns from: invented worlds, never the same one twice.
+
+Two lessons, each a stream of questions with their samples. `reading`: passages that a search
+found, and single-hop questions about them; whoever knows only this reads but cannot reason step
+by step. `loop`: the gold reasoner's trajectories (gold.py) through the served loop and a real
+index. What is left out: training (pretrain.py).
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from steper_serve import fictional
+from steper_serve.fictional.draws import generator
+from steper_serve.loop import Ask, Loop
+from steper_serve.recipes.distill.batches import Sample
+from steper_serve.recipes.distill.examples import step_texts
+from steper_serve.recipes.distill.gold import UNKNOWN, GoldReasoner
+from steper_serve.recipes.distill.tokenization import StepTokenizer
+from steper_serve.retrieval import bm25
+from steper_serve.strategies import FewShot, options_for
+from steper_serve.strategies.draft import Context
+from steper_serve.strategies.ircot import ANSWER_MARKER, render
+from steper_serve.trajectory import Passage, PromptFormat
+
+# Questions about the passages of one search, and passages that are only read beside them.
+_QUESTIONS_A_SEARCH = 4
+_NO_BOUND = 2**40
+FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=False)
+
+
+@contextmanager
+def opened(world: fictional.World) -> Iterator[bm25.Bm25Retriever]:
+    """An index of a world, for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "index"
+        bm25.build((fictional.passage(world, e) for e in world.entities()), target)
+        yield bm25.Bm25Retriever.open(target)
+
+
+def reading(
+    world: fictional.World, tokenizer: StepTokenizer, count: int, lm_weight: float
+) -> Iterator[list[Sample]]:
+    """`count` searches, each with its passages and a few single-hop questions about them."""
+    with opened(world) as retriever:
+        draw = generator(world.seed, "reading")
+        everyone = list(world.entities())
+        for number in range(count):
+            rows = _read(world, retriever, draw.choice(everyone), draw, f"{world.seed}/{number}")
+            samples = tokenizer.samples(rows, "next")
+            yield [replace(sample, lm_weight=lm_weight) for sample in samples]
+
+
+def loop(
+    world: fictional.World,
+    tokenizer: StepTokenizer,
+    strategies: Sequence[str],
+    count: int,
+    *,
+    max_steps: int,
+    top_k: int,
+    lm_weight: float,
+) -> Iterator[list[Sample]]:
+    """`count` questions that the gold reasoner could answer, the strategies in turn."""
+    with opened(world) as retriever:
+        for number, question in enumerate(fictional.questions(world, count)):
+            strategy = strategies[number % len(strategies)]
+            rows = asyncio.run(_reasoned(retriever, question, strategy, max_steps, top_k))
+            samples = tokenizer.samples(rows, "next")
+            if rows:
+                yield [replace(sample, lm_weight=lm_weight) for sample in samples]
+
+
+def _read(
+    world: fictional.World,
+    retriever: bm25.Bm25Retriever,
+    about: fictional.Entity,
+    draw: random.Random,
+    id: str,
+) -> list[dict[str, Any]]:
+    """Rows in the form of the step-wise data set, whose answers the passages hold."""
+    first = fictional.single_hop(world, draw.choice(_told(world, about)), draw)
+    passages = list(retriever.search(first.question, 4))
+    draw.shuffle(passages)
+    told = [fact for p in passages for fact in _told(world, _entity(p))]
+    chosen = draw.sample(told, min(len(told), _QUESTIONS_A_SEARCH))
+    asked = [fictional.single_hop(world, fact, draw) for fact in chosen]
+    return [
+        {
+            "dataset": "reading",
+            "question_id": id,
+            "kind": "agg",
+            "prompt": render(Context("", (), passages, one.question, ""), FORMAT).text,
+            "prefix": "",
+            "target": f" {ANSWER_MARKER} {one.answers[0]}.",
+        }
+        for one in asked
+    ]
+
+
+def _entity(passage: Passage) -> fictional.Entity:
+    kind, number = passage.id.rsplit("-", 1)
+    return fictional.Entity(kind, int(number))
+
+
+def _told(world: fictional.World, entity: fictional.Entity) -> list[fictional.Fact]:
+    """What the passage of an entity states."""
+    own = [fact for fact in world.facts(entity) if world.source(fact) == entity]
+    return own + world.told_of_others(entity)
+
+
+async def _reasoned(
+    retriever: bm25.Bm25Retriever,
+    question: fictional.FictionalQuestion,
+    strategy: str,
+    max_steps: int,
+    top_k: int,
+) -> list[dict[str, Any]]:
+    few_shot = FewShot("", ())
+    model = GoldReasoner(question.steps, question.answers[0])
+    served = Loop(
+        model, retriever, FORMAT, {strategy: few_shot}, strategy, max_steps=max_steps, top_k=top_k
+    )
+    trajectory = await served.run(Ask(question.question))
+    if trajectory.answer in ("", UNKNOWN):
+        return []
+    options = replace(options_for(strategy, FORMAT, few_shot), max_steps=max_steps, top_k=top_k)
+    texts = step_texts(trajectory, options)
+    return [
+        {
+            "dataset": strategy,
+            "question_id": question.id,
+            "kind": "agg" if text.step == len(texts) else "init" if text.step == 1 else "exp",
+            "prompt": text.prompt,
+            "prefix": text.prefix,
+            "target": text.target,
+        }
+        for text in texts
+    ]

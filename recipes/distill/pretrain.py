@@ -1,0 +1,296 @@
+"""Stage 0, `pretrain`: a small model from scratch, where no model can be had or none will do.
+
+    python -m steper_serve.recipes.distill.pretrain CONFIG.toml NAME
+
+It reads passages of invented worlds first (`lessons.reading`), then, if strategies are named,
+learns the loop from the gold reasoner (`lessons.loop`). Every world is met once. Matrices are
+trained by Muon and the rest by AdamW (both torch's own), in bfloat16 with float32 weights; the
+learning rate warms up and falls linearly to nothing. Killed and started again it goes on from its
+last checkpoint. What is left out: several ranks, and distillation (train.py).
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from steper_serve import fictional
+from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill import lessons, vocabulary
+from steper_serve.recipes.distill.batches import Sample, collate, grouped, pack
+from steper_serve.recipes.distill.config import Config, digest, load
+from steper_serve.recipes.distill.model import TargetModel
+from steper_serve.recipes.distill.packing import Row
+from steper_serve.recipes.distill.sections import PretrainConfig
+from steper_serve.recipes.distill.tokenization import StepTokenizer
+
+# Worlds, and passages of each, that the vocabulary is learnt from.
+_VOCABULARY_WORLDS, _VOCABULARY_PASSAGES = 12, 1500
+_SECONDS_BETWEEN_CHECKPOINTS = 300
+_BETAS, _MAX_GRAD_NORM = (0.9, 0.95), 1.0
+
+
+def run(config: Config, name: str) -> Path:
+    """Make model `name` of the configuration, or go on with it; its folder.
+
+    Raises:
+        ConfigurationError: there is no table [pretrain.NAME], or it asks for too many worlds.
+    """
+    if name not in config.pretrain:
+        known = ", ".join(config.pretrain) or "none"
+        raise ConfigurationError(f"there is no table [pretrain.{name}]; there are: {known}")
+    settings = config.pretrain[name]
+    folder = config.out / "pretrain" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "model.safetensors").exists():
+        return folder
+    training = _Training(config, settings, folder)
+    training.resume()
+    training.train()
+    training.finish(name)
+    return folder
+
+
+class _Training:
+    """One model in the making: its state, and the steps that change it."""
+
+    def __init__(self, config: Config, settings: PretrainConfig, folder: Path) -> None:
+        self._config, self._settings, self._folder = config, settings, folder
+        torch.manual_seed(settings.seed)
+        self._tokenizer = _tokenizer(settings)
+        self._model = TargetModel(_new_model(settings))
+        self._optimizers = _optimizers(self._model, settings)
+        self._num_steps = self._num_tokens = 0
+        self._seconds = 0.0
+        self._hash = digest(settings)
+
+    @property
+    def _budget(self) -> int:
+        return self._settings.reading_tokens + self._settings.loop_tokens
+
+    def train(self) -> None:
+        """Spend the token budget."""
+        batches = _batches(self._config, self._settings, self._tokenizer)
+        started = saved = time.perf_counter() - self._seconds
+        for rows in islice(batches, self._num_steps, None):
+            if self._num_tokens >= self._budget:
+                break
+            losses = self._step(rows)
+            self._num_steps += 1
+            self._num_tokens += sum(map(len, rows))
+            self._seconds = time.perf_counter() - started
+            self._log(losses)
+            if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                self._save()
+                saved = time.perf_counter()
+
+    def _step(self, rows: list[Row]) -> dict[str, float]:
+        num_samples = max(1, sum(sum(row.counts) for row in rows))
+        num_lm = max(1, sum(len(row.lm_labels) for row in rows))
+        total = {"answer": 0.0, "text": 0.0}
+        for group in grouped(rows, self._settings.tokens_per_micro_batch):
+            with torch.autocast("cpu", torch.bfloat16):
+                sums = self._model(collate(group, self._tokenizer.tokenizer.pad_token_id))
+                answer, text = sums.kinds.sum() / num_samples, sums.lm / num_lm
+            (answer + text).backward()
+            total["answer"] += answer.item()
+            total["text"] += text.item()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), _MAX_GRAD_NORM)
+        for optimizer in self._optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = parameters["peak"] * self._pace()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _pace(self) -> float:
+        """The learning rate's share of its peak: up over 2% of the tokens, then down to nothing."""
+        spent = self._num_tokens / self._budget
+        return min(
+            1.0, (spent + 1e-3) / 0.02, max(0.0, (1 - spent) / (1 - self._settings.decay_from))
+        )
+
+    def _log(self, losses: dict[str, float]) -> None:
+        line = {
+            "step": self._num_steps,
+            "tokens": self._num_tokens,
+            "seconds": round(self._seconds, 1),
+            **{f"{name}_loss": round(loss, 4) for name, loss in losses.items()},
+        }
+        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _save(self) -> None:
+        state = {
+            "hash": self._hash,
+            "model": self._model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "place": (self._num_steps, self._num_tokens, self._seconds),
+        }
+        beside = self._folder / ".checkpoint.pt"
+        torch.save(state, beside)
+        os.replace(beside, self._folder / "checkpoint.pt")
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one of these settings."""
+        file = self._folder / "checkpoint.pt"
+        if not file.exists():
+            return
+        state = torch.load(file, weights_only=True)
+        if state["hash"] != self._hash:
+            raise ConfigurationError(f"{file} belongs to other settings: move it away")
+        self._model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._num_steps, self._num_tokens, self._seconds = state["place"]
+
+    def finish(self, name: str) -> None:
+        """Write the model as vLLM and transformers read it; the weights go last."""
+        settings, folder = self._settings, self._folder
+        vocabulary.save(self._tokenizer.tokenizer, folder)
+        if settings.strategies:
+            strategies = list(dict.fromkeys(settings.strategies))
+            served = {"strategies": strategies, "instruction": "", "few_shot": False}
+            text = json.dumps({**served, "step_end": "eos"}, indent=2)
+            (folder / "steper.json").write_text(f"{text}\n", encoding="utf-8")
+        (folder / "README.md").write_text(self._card(name), encoding="utf-8")
+        self._model.causal.to(torch.bfloat16).save_pretrained(folder)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _card(self, name: str) -> str:
+        settings = self._settings
+        count = sum(p.numel() for p in self._model.parameters())
+        learnt = (
+            " and ".join(dict.fromkeys(settings.strategies))
+            or "no loop: it reads, and answers at once"
+        )
+        return (
+            f"# {name}\n\nA Llama of {count / 1e6:.1f}M parameters, made from scratch by stage 0 of "
+            f"the recipe on invented worlds (seeds from {settings.first_seed} on, "
+            f"{settings.passages_per_world:,} passages each); it knows no fact by heart.\n\n"
+            f"- Learnt: {learnt}.\n"
+            f"- Tokens: {self._num_tokens:,} in {self._num_steps:,} steps, "
+            f"{self._seconds / 60:.0f} minutes on 2 cores.\n"
+            f"- Command: `steper-serve distill pretrain` with the table [pretrain.{name}] of the "
+            f"recipe `{self._config.name}` (hash {self._hash}), seed {settings.seed}.\n"
+            f"- Settings: `{settings.model_dump_json()}`\n"
+        )
+
+
+def _new_model(settings: PretrainConfig) -> Any:
+    config = LlamaConfig(
+        vocab_size=settings.vocabulary,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        intermediate_size=settings.feed_forward,
+        max_position_embeddings=settings.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=1,
+    )
+    made_from: Any = AutoModelForCausalLM.from_config
+    return made_from(config, attn_implementation="sdpa")
+
+
+def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for embeddings and norms."""
+    named = list(model.named_parameters())
+    matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in named if p.ndim != 2 or "embed" in n]
+    muon = torch.optim.Muon(
+        matrices, lr=settings.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW(others, lr=settings.learning_rate, betas=_BETAS, weight_decay=0.0)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adam]
+
+
+def _tokenizer(settings: PretrainConfig) -> StepTokenizer:
+    texts = chain.from_iterable(map(_texts, range(_VOCABULARY_WORLDS)))
+    learnt = vocabulary.learn(texts, settings.vocabulary, settings.context)
+    return StepTokenizer(learnt, False, learnt.eos_token_id)
+
+
+def _texts(seed: int) -> Iterator[str]:
+    world = fictional.World(seed, _VOCABULARY_PASSAGES)
+    for passage in (fictional.passage(world, e) for e in world.entities()):
+        yield f"Wikipedia Title: {passage.title}\n{passage.text}\n\n"
+    for question in fictional.questions(world, _VOCABULARY_PASSAGES // 5):
+        yield f"Q: {question.question}\nA:"
+        yield from (f" {step.statement} {' '.join(step.missing)}" for step in question.steps)
+        yield from (f"Follow up: {step.question}\n" for step in question.steps)
+
+
+def _batches(
+    config: Config, settings: PretrainConfig, tokenizer: StepTokenizer
+) -> Iterator[list[Row]]:
+    """Rows of about `tokens_per_batch` tokens: first all reading, then the loop."""
+    seeds = iter(range(settings.first_seed, settings.last_seed + 1))
+    read = (
+        samples
+        for seed in seeds
+        for samples in lessons.reading(
+            _world(seed, settings), tokenizer, settings.questions_per_world, settings.lm_weight
+        )
+    )
+    yield from _filled(read, settings, settings.reading_tokens)
+    looped = (
+        samples
+        for seed in seeds
+        for samples in lessons.loop(
+            _world(seed, settings),
+            tokenizer,
+            settings.strategies,
+            settings.questions_per_world,
+            max_steps=config.max_steps,
+            top_k=config.top_k,
+            lm_weight=settings.lm_weight,
+        )
+    )
+    yield from _filled(looped, settings, settings.loop_tokens)
+
+
+def _world(seed: int, settings: PretrainConfig) -> fictional.World:
+    return fictional.World(seed, settings.passages_per_world)
+
+
+def _filled(
+    questions: Iterator[list[Sample]], settings: PretrainConfig, budget: int
+) -> Iterator[list[Row]]:
+    """Rows in batches, until their tokens reach the budget.
+
+    Raises:
+        ConfigurationError: the worlds run out first.
+    """
+    rows: list[Row] = []
+    while budget > 0:
+        samples = next(questions, None)
+        if samples is None:
+            raise ConfigurationError(
+                f"the worlds {settings.first_seed} to {settings.last_seed} do not have enough "
+                f"questions: {budget:,} tokens are missing; raise last_seed or questions_per_world"
+            )
+        row = pack(samples)
+        if len(row) > settings.context:
+            continue
+        rows.append(row)
+        if sum(map(len, rows)) >= settings.tokens_per_batch:
+            budget -= sum(map(len, rows))
+            yield rows
+            rows = []
+
+
+if __name__ == "__main__":
+    run(load(Path(sys.argv[1])), sys.argv[2])
