@@ -28,14 +28,20 @@ class Estimate:
     written: float
 
 
-def announcement(name: str, done: int, failed: int, left: Sequence[Question], loop: Loop) -> str:
-    """How many questions there are, what is done, and what the rest will take, about."""
+def announcement(
+    name: str, done: int, failed: int, left: Sequence[Question], loop: Loop, tokens: int = 0
+) -> str:
+    """How many questions there are, what is done, and what the rest will take, about.
+
+    `tokens` are those that were generated for the questions that are done.
+    """
     total = done + failed + len(left)
     parts = [f"{name}: {total:,} questions, {done:,} done, {len(left):,} left"]
     if failed:
         parts.append(f"{failed:,} failed before (--retry-failed asks them again)")
     if left and (each := estimate(left, loop)):
-        read, written = each.read * len(left), each.written * len(left)
+        written = tokens / done if tokens else each.written
+        read, written = each.read * len(left), written * len(left)
         parts.append(f"about {_short(read)} tokens to read and {_short(written)} to write")
     return "; ".join(parts)
 

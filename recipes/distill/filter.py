@@ -79,14 +79,17 @@ async def run(config: Config) -> Manifest:
         DiskFailed: the disk refused.
     """
     folder, config_hash = config.out / "kept", config.stage_hash("filter")
-    if done := manifest.finished(folder, config_hash):
+    done, sources = manifest.finished(folder, config_hash), _sizes(config)
+    if done and done.counts.get("bytes") == sources:
         return done
     start = time.perf_counter()
+    manifest.forget(config.out / "examples")
     yields = {d.name: await _filter(config, d) for d in config.datasets}
     print(table(yields))
     counts = {name: _plain(found) for name, found in yields.items()}
+    told = {"datasets": counts, "bytes": sources}
     seconds = time.perf_counter() - start
-    made = Manifest("filter", config_hash, True, seconds, counts={"datasets": counts})
+    made = Manifest("filter", config_hash, True, seconds, counts=told)
     manifest.write(folder, made)
     return made
 
@@ -249,6 +252,12 @@ async def _judge(
                     worker.cancel()
                 with suppress(asyncio.CancelledError):
                     await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    """The size of each dataset's rollouts, which grow and never change: other ones, other size."""
+    found = {d.name: rollout.file_of(config, d) for d in config.datasets}
+    return {name: file.stat().st_size for name, file in found.items() if file.exists()}
 
 
 def _plain(found: Yield) -> dict[str, Any]:

@@ -64,6 +64,11 @@ def finished(folder: Path, config_hash: str) -> Manifest | None:
     return found if found and found.finished and found.config_hash == config_hash else None
 
 
+def forget(folder: Path) -> None:
+    """Take the manifest away, so that its stage is run again: what it read is no longer so."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def write_json(file: Path, value: Any) -> None:
     """Write `value` to `file` as indented JSON, in one step."""
     write_text(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")

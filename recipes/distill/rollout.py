@@ -147,7 +147,8 @@ async def collect(
     with Appender(job.file) as out:
         left, tally = _what_is_left(job, questions)
         if not quiet:
-            print(estimates.announcement(job.dataset, tally.done, tally.failed, left, loop))
+            known = (tally.done, tally.failed)
+            print(estimates.announcement(job.dataset, *known, left, loop, tally.tokens))
         with tqdm(total=len(left), unit=" questions", disable=quiet or not left) as bar:
 
             def take(outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from steper_serve.errors import ConfigurationError
@@ -53,14 +53,14 @@ def run_pretrain(config: Config, model: str | None = None) -> None:
 
 def run_rollout(config: Config, open_model: OpenModel, *, retry_failed: bool = False) -> None:
     """Stage 1; with `retry_failed`, questions that failed before are asked again."""
-    before = _told_before("rollout", config.out / "rollouts", config.stage_hash("rollout"))
+    before = manifest.finished(config.out / "rollouts", config.stage_hash("rollout"))
     made = asyncio.run(rollout.run(config, open_model, retry_failed=retry_failed))
     _tell("rollout", made, before)
 
 
 def run_filter(config: Config) -> None:
     """Stage 2."""
-    before = _told_before("filter", config.out / "kept", config.stage_hash("filter"))
+    before = manifest.finished(config.out / "kept", config.stage_hash("filter"))
     _tell("filter", asyncio.run(filtering.run(config)), before)
 
 
@@ -68,7 +68,7 @@ def run_examples(config: Config) -> None:
     """Stage 3."""
     from steper_serve.recipes.distill import examples
 
-    before = _told_before("examples", config.out / "examples", config.stage_hash("examples"))
+    before = manifest.finished(config.out / "examples", config.stage_hash("examples"))
     _tell("examples", examples.run(config), before)
 
 
@@ -86,7 +86,8 @@ def run_train(
     """
     for name, number in _chosen(config, student, seed):
         folder = config.out / "students" / config.student_name(name, number)
-        if _told_before(folder.name, folder, config.student_hash(name, number)):
+        if done := manifest.finished(folder, config.student_hash(name, number)):
+            _tell(folder.name, done, done)
             continue
         command = [*_trainer(), str(file), "--student", name, "--seed", str(number)]
         code = subprocess.run(command, check=False).returncode  # noqa: S603
@@ -102,16 +103,18 @@ def run_evaluate(config: Config, open_model: OpenModel, only: Sequence[str] = ()
     asyncio.run(evaluate.run(config, open_model, only=only))
 
 
-def _chosen(config: Config, student: str | None, seed: int | None) -> Iterator[tuple[str, int]]:
+def _chosen(config: Config, student: str | None, seed: int | None) -> list[tuple[str, int]]:
+    """The students to be trained, each with a seed."""
+    if student is not None:
+        config.train_for(student)  # or there is none of that name
     names = list(config.students) if student is None else [student]
-    for name in names:
-        config.train_for(name)  # or there is none of that name
-        seeds = config.students[name].seeds
-        if student is not None and seed is not None and seed not in seeds:
-            raise ConfigurationError(
-                f"the student {name!r} has no seed {seed}: add it to `students.{name}.seeds`"
-            )
-        yield from ((name, number) for number in seeds if seed is None or number == seed)
+    chosen = [(name, number) for name in names for number in config.students[name].seeds]
+    wanted = [(name, number) for name, number in chosen if seed is None or number == seed]
+    if not wanted:
+        raise ConfigurationError(
+            f"no student of {', '.join(names)} has the seed {seed}: add it to its `seeds`"
+        )
+    return wanted
 
 
 def _trainer() -> list[str]:
@@ -130,15 +133,9 @@ def _how(code: int) -> str:
     return f"exit code {code}"
 
 
-def _told_before(stage: str, folder: Path, config_hash: str) -> Manifest | None:
-    """The manifest of a stage that is done, having said so."""
-    before = manifest.finished(folder, config_hash)
-    if before:
-        print(f"{stage}: finished before under this configuration ({folder}); skipped")
-    return before
-
-
 def _tell(stage: str, made: Manifest, before: Manifest | None) -> None:
-    if made != before:
-        tokens = f", {made.tokens:,} tokens" if made.tokens else ""
-        print(f"{stage}: finished in {made.seconds:,.0f} s{tokens}")
+    if made == before:
+        print(f"{stage}: finished before under this configuration; skipped")
+        return
+    tokens = f", {made.tokens:,} tokens" if made.tokens else ""
+    print(f"{stage}: finished in {made.seconds:,.0f} s{tokens}")

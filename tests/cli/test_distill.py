@@ -76,7 +76,8 @@ def finish(recipe, *names: str) -> None:
     config = load(recipe)
     for name, folder in (("rollout", "rollouts"), ("filter", "kept"), ("examples", "examples")):
         if name in names:
-            manifest.write(config.out / folder, Manifest(name, config.stage_hash(name), True))
+            done = Manifest(name, config.stage_hash(name), True, counts={"bytes": {}})
+            manifest.write(config.out / folder, done)
     for seed in (0, 1):
         if f"seed{seed}" in names:
             folder = config.out / "students" / f"steper-seed{seed}"
@@ -129,7 +130,7 @@ def test_a_training_that_ends_early_says_what_to_do(recipe, monkeypatch):
 
 def test_a_student_or_seed_that_is_none_is_named(recipe):
     assert "no student 'x'" in invoke("train", recipe, "--student", "x").output
-    assert "no seed 7" in invoke("train", recipe, "--student", "steper", "--seed", "7").output
+    assert "has the seed 7" in invoke("train", recipe, "--seed", "7").output
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(recipe, monkeypatch):

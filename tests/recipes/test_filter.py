@@ -76,6 +76,21 @@ async def test_a_right_answer_is_kept_and_the_yield_is_told(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+async def test_more_rollouts_are_filtered_again_and_what_followed_from_them_is_forgotten(tmp_path):
+    config = recipe(tmp_path)
+    await rolled(config)
+    await filtering.run(config)
+    (config.out / "examples").mkdir()
+    (config.out / "examples" / "manifest.json").write_text("{}")
+    (dataset,) = config.datasets
+    again = replace(rollout.job_of(config, dataset), retry_failed=True)
+    questions = [question(n) for n in range(6)]
+    await rollout.collect(again, questions, loop(ScriptedModel(reason)), quiet=True)
+    made = await filtering.run(config)
+    assert made.counts["datasets"]["world"]["kept"] == 5
+    assert not (config.out / "examples" / "manifest.json").exists()
+
+
 async def test_an_unsupported_step_drops_its_trajectory(tmp_path, capsys):
     config = recipe(tmp_path, steps="drop")
     await rolled(config)

@@ -259,3 +259,17 @@ def test_an_index_is_built_once_and_again_for_another_corpus(tmp_path, capsys):
     assert datasets.open_index(config, config.datasets[0]).num_documents == 14
     built = json.loads((config.out / "index" / "world.built" / "manifest.json").read_text())
     assert built["counts"] == {"passages": 14}
+
+
+def test_an_invented_world_is_written_once(tmp_path, capsys):
+    world = {"name": "world", "fictional": {"seed": 7, "passages": 300, "questions": 20}}
+    config = recipe(tmp_path, datasets=[world])
+    for _ in range(2):
+        found = datasets.read_questions(config, config.datasets[0])
+        index = datasets.open_index(config, config.datasets[0])
+    assert capsys.readouterr().out.count("writing the world") == 1
+    assert len(found) == 20
+    assert index.num_documents == 300
+    assert all(q.hops and q.type and q.supporting_titles and q.steps for q in found)
+    other = recipe(tmp_path, datasets=[world | {"fictional": world["fictional"] | {"seed": 8}}])
+    assert datasets.read_questions(other, other.datasets[0]) != found
