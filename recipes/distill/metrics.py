@@ -25,7 +25,7 @@ class StepMetrics:
     Args:
         loss: the objective.
         losses: L of each kind (scaled as in the objective), None where absent.
-        sigma, normalised_sigma: after the step, by kind; None for fixed weights.
+        sigma, normalised_sigma: by kind, as they weighed this step; None for fixed weights.
         grad_norm: before clipping.
         tokens: tokens read in this step over all ranks, shared prefixes once.
         targets: tokens that bore loss.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.recipes.distill.config import Config
@@ -27,6 +28,7 @@ def load(config: Config, train: TrainConfig) -> StepModel:
     Raises:
         ConfigurationError: it cannot be loaded, or is not supported.
     """
+    transformers_logging.disable_progress_bar()
     name = config.model_path(config.student.model)
     dtype = torch.bfloat16 if train.bf16 and train.zero_stage else torch.float32
     try:
@@ -79,10 +81,9 @@ def save(folder: Path, config: Config, train: TrainConfig, weights: dict[str, Te
     beside = folder / "final.new"
     try:
         causal.to(torch.bfloat16).save_pretrained(beside)
-        AutoTokenizer.from_pretrained(
-            config.model_path(config.student.model),
-            local_files_only=Path(config.model_path(config.student.model)).is_dir(),
-        ).save_pretrained(beside)
+        base = config.model_path(config.student.model)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=Path(base).is_dir())
+        tokenizer.save_pretrained(beside)
         (beside / "steper.json").write_text(json.dumps(served_as(config), indent=2) + "\n")
         for file in sorted(beside.iterdir()):
             file.replace(folder / file.name)

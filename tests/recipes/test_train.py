@@ -1,0 +1,387 @@
+"""Training for real, tiny: every split and stage the same curve, and a kill leaves no trace.
+
+Runs are processes of their own, since DeepSpeed keeps state in the process. A process does several
+trainings, because its start is what takes the time.
+"""
+
+import json
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from steper_serve.errors import ConfigurationError
+from steper_serve.generation.model_format import load_format
+from steper_serve.recipes.distill import metrics, sigma_plot, students, tables
+from steper_serve.recipes.distill.batches import KINDS, Batches, Sample, collate, pack
+from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.failures import BadRecord, StageMissing
+from steper_serve.recipes.distill.jobs import Job, is_chosen, read_samples
+from steper_serve.recipes.distill.loss import Objective, mid_steps_per_question
+from steper_serve.recipes.distill.model import token_losses
+from steper_serve.recipes.distill.train import learning_rate
+
+ROOT = Path(__file__).parents[2]
+WORDS = "grey harbour was painted by alma berg who born in oslo the capital of norway".split()
+HARNESS = """
+import json, sys
+from pathlib import Path
+from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.train import launch
+for file in sys.argv[1:]:
+    launch(Config.model_validate(json.loads(Path(file).read_text())), "s", 0)
+"""
+# Few tokens a micro-batch, so that a global batch has several, and ranks different numbers.
+EXACT = {"bf16": False, "tokens_per_micro_batch": 256}
+LORA = {"r": 4, "alpha": 8.0, "dropout": 0.2, "target_modules": ["q_proj", "v_proj"]}
+LONG = {"epochs": 8, "save_every": 3}
+RUNS = {
+    "whole": {"bf16": False, "tokens_per_micro_batch": 100_000},
+    "split": EXACT,
+    "apart": EXACT | {"shared_prefix": False, "gradient_checkpointing": True},
+    "zero-0": {"zero_stage": 0},
+    "zero-1": {"zero_stage": 1},
+    "zero-2": {"zero_stage": 2},
+    "zero-3": {"zero_stage": 3},
+    "tokens": {"max_tokens": 3000},
+    "lora": LONG | {"lora": LORA, "zero_stage": 0},
+    "long-3": LONG | {"zero_stage": 3},
+}
+ON_TWO_RANKS = {
+    "two": EXACT,
+    "two-apart": EXACT | {"shared_prefix": False, "zero_stage": 2},
+    "two-3": EXACT | {"zero_stage": 3},
+}
+
+
+def rows(num_questions: int = 12):
+    """Step samples of questions with one to four steps."""
+    draw = random.Random(0)
+    for question in range(num_questions):
+        num_steps, passages, prefix = 1 + question % 4, "", ""
+        for step in range(1, num_steps + 1):
+            passages += f"Wikipedia Title: berg\n{' '.join(draw.choices(WORDS, k=12))}.\n\n"
+            target = f" {' '.join(draw.choices(WORDS, k=5))}."
+            yield {
+                "dataset": "d",
+                "question_id": str(question),
+                "step": step,
+                "kind": "agg" if step == num_steps else "init" if step == 1 else "exp",
+                "prompt": f"{passages}Q: who {question}\nA:",
+                "prefix": prefix,
+                "target": target,
+            }
+            prefix += target
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, student) -> Path:
+    """A tiny Llama with the bundled tokenizer, in bfloat16 as students are."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=2048,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=1,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(student).save_pretrained(folder)
+    return folder
+
+
+def settings(out: Path, model: Path, **train) -> dict:
+    defaults = {"learning_rate": 1e-2, "questions_per_batch": 4, "tokens_per_micro_batch": 512}
+    return {
+        "name": "test",
+        "out": str(out),
+        "datasets": [{"name": "d", "corpus": "c", "questions": "q"}],
+        "teacher": {"endpoint": {"base_url": "http://teacher", "model": "big"}},
+        "student": {"model": str(model)},
+        "examples": {"format": "jsonl"},
+        "students": {"s": {}, "late": {"steps": [4]}, "never": {"steps": [9]}},
+        "train": defaults | train,
+    }
+
+
+def prepare(folder: Path, model: Path, name: str, **train) -> Path:
+    """A run's folder with its examples; the file of its configuration."""
+    out = folder / name
+    tables.write(out / "examples" / "train.jsonl", rows())
+    file = out / "config.json"
+    file.write_text(json.dumps(settings(out, model, **train)))
+    return file
+
+
+def start(files: list[Path], **variables: str) -> subprocess.Popen:
+    known = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    known |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", HARNESS, *map(str, files)],
+        env=known | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    for process in processes:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output[-4000:]
+
+
+def curve(folder: Path, name: str) -> list:
+    return list(metrics.read(folder / name / "students" / "s-seed0" / "logs"))
+
+
+def column(folder: Path, run: str, field: str) -> list[float]:
+    return [line[field] for line in curve(folder, run)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model) -> Path:
+    """The runs, done: those on one rank in one process, those on two in two."""
+    folder = tmp_path_factory.mktemp("runs")
+    alone = [prepare(folder, model, name, **train) for name, train in RUNS.items()]
+    shared = [prepare(folder, model, name, **train) for name, train in ON_TWO_RANKS.items()]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    ranks = [start(shared, **where, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in (0, 1)]
+    finish(start(alone), *ranks)
+    return folder
+
+
+def job(tmp_path: Path, model: Path, student: str = "s", **train) -> Job:
+    return Job.of(Config.model_validate(settings(tmp_path, model, **train)), student, 0)
+
+
+def reference_loss(causal, samples, weights) -> torch.Tensor:
+    """Equation 3 written down: each sample alone, Hugging Face's own loss, means by kind."""
+    losses = {kind: [] for kind in KINDS}
+    for sample in samples:
+        ids = torch.tensor([[*sample.context_ids, *sample.completion_ids]])
+        labels = ids.clone()
+        labels[0, : len(sample.context_ids)] = -100
+        losses[sample.kind].append(causal(input_ids=ids, labels=labels).loss)
+    return sum(w * torch.stack(losses[k]).mean() for k, w in weights.items() if losses[k])
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+@pytest.mark.parametrize("num_ranks", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [1, 300, 100_000])
+def test_a_batch_has_one_loss_and_gradient_however_it_is_split(
+    tmp_path, model, shared_prefix, num_ranks, tokens
+):
+    prepare(tmp_path.parent, model, tmp_path.name)
+    task = job(tmp_path, model, bf16=False)
+    samples, _ = read_samples(task)
+    scale = mid_steps_per_question(samples)
+    objective = Objective.build("first", num_mid_steps=scale)
+    wrapped = students.load(task.config, task.train)
+    total = 0.0
+    for rank in range(num_ranks):
+        (batch,) = Batches(
+            samples,
+            questions_per_batch=12,
+            tokens_per_micro_batch=tokens,
+            shared_prefix=shared_prefix,
+            rank=rank,
+            world_size=num_ranks,
+        ).epoch(0)
+        weights = torch.tensor(objective.coefficients(batch.counts))
+        for micro_batch in batch.micro_batches:
+            loss = (wrapped(micro_batch) * weights).sum()
+            loss.backward()
+            total += loss.item()
+    plain = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    weights = {"init": 0.5, "exp": scale / 3, "agg": 1 / 6}
+    expected = reference_loss(plain, samples, weights)
+    expected.backward()
+    assert total == pytest.approx(expected.item(), rel=1e-5)
+    for (_, a), (_, b) in zip(
+        wrapped.causal.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("run", ["split", "apart", "two", "two-apart", "two-3"])
+def test_splits_and_ranks_leave_the_curve_as_it_is(folder, run):
+    for field in ("loss", "grad_norm", "learning_rate", "targets"):
+        expected = column(folder, "whole", field)
+        assert column(folder, run, field) == pytest.approx(expected, rel=1e-4), field
+    weights = [
+        load_file(folder / name / "students" / "s-seed0" / "model.safetensors")
+        for name in ("whole", run)
+    ]
+    for name, value in weights[0].items():  # one bfloat16 apart at most
+        torch.testing.assert_close(value.float(), weights[1][name].float(), rtol=1e-2, atol=1e-3)
+
+
+def test_sharing_prefixes_reads_fewer_tokens(folder):
+    assert sum(column(folder, "split", "tokens")) < 0.8 * sum(column(folder, "apart", "tokens"))
+
+
+@pytest.mark.parametrize("run", ["zero-1", "zero-2", "zero-3"])
+def test_every_stage_has_the_same_curve_within_bfloat16(folder, run):
+    expected = column(folder, "zero-0", "loss")
+    assert expected[-1] < 0.9 * expected[0]
+    assert column(folder, run, "loss") == pytest.approx(expected, rel=5e-3)
+    exact = column(folder, "whole", "loss")
+    assert column(folder, run, "loss") == pytest.approx(exact, rel=5e-3)
+
+
+def test_training_may_end_by_tokens(folder):
+    total = column(folder, "tokens", "total_tokens")
+    assert total[-1] >= 3000 > total[-2]
+    assert column(folder, "tokens", "learning_rate")[-1] < 1e-2 / 3
+
+
+def kill_at(num_lines: int, processes: dict[Path, subprocess.Popen]) -> None:
+    """Kill each process once its log has so many lines, which none must outrun."""
+    deadline = time.monotonic() + 120
+    while any(process.poll() is None for process in processes.values()):
+        assert time.monotonic() < deadline
+        for log, process in processes.items():
+            if log.exists() and log.read_bytes().count(b"\n") >= num_lines:
+                process.send_signal(signal.SIGKILL)
+        time.sleep(0.002)
+    for process in processes.values():
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, output[-4000:]
+
+
+def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, folder, model):
+    """With dropout, whose random numbers have to go on as well, and with partitioned weights."""
+    names = ("lora", "long-3")
+    files = {name: prepare(tmp_path, model, name, **RUNS[name]) for name in names}
+    logs = [tmp_path / n / "students" / "s-seed0" / "logs" / "metrics.jsonl" for n in names]
+    kill_at(8, {log: start([file]) for log, file in zip(logs, files.values(), strict=True)})
+    for name, log in zip(names, logs, strict=True):
+        assert len(curve(tmp_path, name)) < 24
+        saved = sorted(p.name for p in log.parents[1].joinpath("checkpoints").glob("step-*"))
+        assert len(saved) in (2, 3)  # the third may have been in the making
+    finish(start(list(files.values())))
+    for name in names:
+        assert column(tmp_path, name, "step") == list(range(1, 25))
+        for field in ("loss", "grad_norm", "learning_rate", "total_tokens"):
+            expected = column(folder, name, field)
+            assert column(tmp_path, name, field) == pytest.approx(expected, rel=1e-5), field
+        assert curve(tmp_path, name)[-1]["sigma"] == pytest.approx(curve(folder, name)[-1]["sigma"])
+        assert not logs[0].parents[1].joinpath("checkpoints").exists()
+
+
+@pytest.mark.parametrize("run", ["zero-0", "zero-3", "lora"])
+def test_what_is_saved_is_what_was_trained_and_can_be_served(folder, run):
+    out = folder / run / "students" / "s-seed0"
+    format = load_format(str(out), max_model_len=512, reserve=64)
+    assert (format.step_end, format.instruction, format.few_shot) == ("eos", "", False)
+    assert format.strategies == ("ircot",)
+    saved = load_file(out / "model.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.bfloat16}
+    assert not any("lora" in name for name in saved)
+    causal = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    config = Config.model_validate(json.loads((folder / run / "config.json").read_text()))
+    samples, _ = read_samples(Job.of(config, "s", 0))
+    weights = dict.fromkeys(KINDS, 1.0)
+    before = AutoModelForCausalLM.from_pretrained(config.student.model, dtype=torch.float32)
+    with torch.no_grad():
+        assert reference_loss(causal, samples, weights) < reference_loss(before, samples, weights)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["finished"]
+    assert manifest["counts"]["samples"] == {"init": 9, "exp": 9, "agg": 12}
+    card = (out / "README.md").read_text()
+    assert manifest["config_hash"] in card
+    assert "distill train CONFIG --student s --seed 0" in card
+    plot = ElementTree.parse(out / "logs" / "normalised_sigma.svg")  # noqa: S314
+    assert len(plot.getroot().findall("{*}polyline")) == 3
+    assert list((out / "logs" / "tensorboard").glob("events*"))
+
+
+def test_the_first_step_is_that_of_an_untrained_model_with_sigma_one(folder):
+    """Which guesses: each token costs log 2048; nine middle steps are 3/4 of twelve questions."""
+    first = curve(folder, "whole")[0]
+    guess = math.log(2048)
+    assert first["losses"]["init"] == pytest.approx(guess, rel=0.03)
+    assert first["losses"]["exp"] == pytest.approx(0.75 * guess, rel=0.03)
+    assert first["sigma"] == dict.fromkeys(KINDS, 1.0)
+    assert first["loss"] == pytest.approx(0.5 * sum(first["losses"].values()))
+
+
+def test_steps_are_chosen_by_kind_or_number():
+    everything = [(r["kind"], r["step"]) for r in rows(4)]
+
+    def chosen(*steps):
+        return [(k, n) for k, n in everything if is_chosen({"kind": k, "step": n}, steps)]
+
+    assert chosen("final") == [("agg", 1), ("agg", 2), ("agg", 3), ("agg", 4)]
+    assert chosen("first", "mid", "final") == everything
+    assert chosen(1, "final")[:3] == [("agg", 1), ("init", 1), ("agg", 2)]
+    assert ("exp", 3) not in chosen(1, 2, "final")
+    assert ("exp", 2) in chosen(1, 2, "final")
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path, model):
+    train = job(tmp_path, model, warmup_ratio=0.1, learning_rate=2.0).train
+    rates = [learning_rate(train, n / 100) for n in range(101)]
+    assert rates[5] == pytest.approx(1.0)
+    assert max(rates) == rates[10] == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_bad_input_is_named(tmp_path, model):
+    with pytest.raises(StageMissing, match=r"no .*train\.jsonl: run `examples`"):
+        read_samples(job(tmp_path, model))
+    prepare(tmp_path.parent, model, tmp_path.name)
+    with pytest.raises(StageMissing, match="no sample for the student 'never'"):
+        read_samples(job(tmp_path, model, "never"))
+    samples, left_out = read_samples(job(tmp_path, model, max_length=60))
+    assert left_out["longer than max_length"] == 30 - len(samples) > 0
+    file = tmp_path / "examples" / "train.jsonl"
+    file.write_text(file.read_text().replace('"target"', '"aim"'))
+    with pytest.raises(BadRecord, match=r"train\.jsonl, line 1 has no column 'target'"):
+        read_samples(job(tmp_path, model))
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        students.load(job(tmp_path, tmp_path / "nowhere").config, job(tmp_path, model).train)
+
+
+def test_the_plot_shows_every_line_with_its_name():
+    text = sigma_plot.svg("a < b", [1, 2, 3], {"init": [0.3, 0.4, 0.5], "agg": [0.7, 0.6, 0.5]})
+    root = ElementTree.fromstring(text)  # noqa: S314
+    lines = root.findall("{*}polyline")
+    assert [len(line.get("points").split()) for line in lines] == [3, 3]
+    assert {"a < b", "init", "agg"} <= {t.text for t in root.findall("{*}text")}
+
+
+def test_cross_entropy_is_taken_in_float32(model):
+    """A bfloat16 model's losses are those of its own logits, not rounded again."""
+    causal = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    batch = collate([pack([Sample("q", "agg", [5, 6, 7], [8, 0])])])
+    with torch.no_grad():
+        losses = token_losses(causal, batch, batch.positions, batch.labels)
+        logits = causal(torch.tensor([[5, 6, 7, 8]])).logits[0, 2:].float()
+    assert losses.dtype == torch.float32
+    expected = functional.cross_entropy(logits, torch.tensor([8, 0]), reduction="none")
+    torch.testing.assert_close(losses, expected, rtol=2e-2, atol=2e-2)
