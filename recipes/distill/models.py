@@ -6,9 +6,11 @@ stages that need one; a test hands over a scripted model. What is left out: the 
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from steper_serve.loop import Loop
-from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.config import Config, pretrained
+from steper_serve.recipes.distill.failures import StageMissing
 from steper_serve.recipes.distill.sections import ModelConfig
 from steper_serve.strategies import STRATEGIES, FewShot, demonstrations
 from steper_serve.trajectory import LanguageModel, PromptFormat, Retriever
@@ -22,10 +24,19 @@ Raises ConfigurationError or EngineUnavailable where that cannot be done.
 
 
 def resolved(config: Config, model: ModelConfig) -> ModelConfig:
-    """The model with "pretrain:NAME" replaced by the folder that stage 0 writes."""
+    """The model with "pretrain:NAME" replaced by the folder that stage 0 writes.
+
+    Raises:
+        StageMissing: stage 0 has not made it.
+    """
     if model.model is None:
         return model
-    return model.model_copy(update={"model": config.model_path(model.model)})
+    path = config.model_path(model.model)
+    if pretrained(model.model) and not (Path(path) / "config.json").is_file():
+        raise StageMissing(
+            f"there is no model in {path}: run `steper-serve distill pretrain` first"
+        )
+    return model.model_copy(update={"model": path})
 
 
 def few_shot_prompts(model: ModelConfig) -> Mapping[str, FewShot]:

@@ -269,4 +269,3 @@ class PretrainConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.3
     lm_weight: Annotated[float, Field(ge=0)] = 0.5
-

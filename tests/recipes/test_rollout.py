@@ -17,7 +17,7 @@ from steper_serve.errors import ConfigurationError, EngineFailed, EngineUnavaila
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import datasets, records, rollout
 from steper_serve.recipes.distill.config import Config
-from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
+from steper_serve.recipes.distill.failures import BadRecord, DiskFailed, StageMissing
 from steper_serve.recipes.distill.rollout import Job, collect
 from steper_serve.trajectory import Trajectory
 from tests.recipes.worlds import FORMAT, loop, question, reason, write_world
@@ -247,6 +247,19 @@ async def test_no_teacher_is_started_for_files_that_are_missing(tmp_path):
     with pytest.raises(ConfigurationError, match=r"corpus\.jsonl does not exist"):
         await rollout.run(config, opening(ScriptedModel([]), opened))
     assert opened == []
+
+
+async def test_a_teacher_that_is_not_made_yet_is_named(tmp_path):
+    made = {"layers": 1, "width": 8, "heads": 1, "feed_forward": 8}
+    made |= {"first_seed": 0, "last_seed": 0, "reading_tokens": 0}
+    teacher = {"model": "pretrain:big"}
+    config, opened = recipe(tmp_path, teacher=teacher, pretrain={"big": made}), []
+    with pytest.raises(StageMissing, match=r"no model in .*out/pretrain/big: run .*pretrain"):
+        await rollout.run(config, opening(ScriptedModel(reason), opened))
+    (config.out / "pretrain" / "big").mkdir(parents=True)
+    (config.out / "pretrain" / "big" / "config.json").write_text("{}")
+    await rollout.run(config, opening(ScriptedModel(reason), opened))
+    assert opened[0].model == str(config.out / "pretrain" / "big")
 
 
 def test_an_index_is_built_once_and_again_for_another_corpus(tmp_path, capsys):
