@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill import attention
 from steper_serve.recipes.distill.batches import MicroBatch
 from steper_serve.recipes.distill.loss import kind_sums
 
@@ -37,8 +38,7 @@ class TargetModel(nn.Module):
     """Wraps a Hugging Face causal language model; its forward maps a micro-batch to `Sums`.
 
     Args:
-        causal: a model loaded with `attn_implementation="sdpa"` (or "eager"), which take a
-            boolean mask as it is; a peft model will do.
+        causal: any; its attention is set to that of attention.py. A peft model will do.
 
     Raises:
         ConfigurationError: the model's logits or attention are not those of a plain decoder.
@@ -46,8 +46,9 @@ class TargetModel(nn.Module):
 
     def __init__(self, causal: Any) -> None:
         super().__init__()
-        self.causal = causal
         check_supported(causal.config)
+        attention.use(causal)
+        self.causal = causal
 
     def forward(self, batch: MicroBatch) -> Sums:
         """The losses' sums. Every rank runs the same modules, whatever its batch holds."""

@@ -28,15 +28,12 @@ def load(config: Config, train: TrainConfig) -> StepModel:
     Raises:
         ConfigurationError: it cannot be loaded, or is not supported.
     """
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     name = config.model_path(config.student.model)
     dtype = torch.bfloat16 if train.bf16 and train.zero_stage else torch.float32
     try:
         causal = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=Path(name).is_dir(),
+            name, dtype=dtype, local_files_only=Path(name).is_dir()
         )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the student {name!r} cannot be loaded: {error}") from error

@@ -1,7 +1,9 @@
 """Shared prefixes against each sample on its own; and what a global batch holds."""
 
+import copy
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill.attention import BLOCK, packed_attention
 from steper_serve.recipes.distill.batches import (
     KINDS,
     MULTIPLE,
@@ -145,6 +148,38 @@ def test_the_gradient_is_that_of_each_sample_alone(causal):
     sum(weights[s.kind] * plain_losses(causal, s).mean() for s in samples).backward()
     for name, parameter in causal.named_parameters():
         torch.testing.assert_close(packed[name], parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [64, 256, 576])
+@pytest.mark.parametrize("num_key_heads", [1, 4])
+def test_attention_by_blocks_is_attention(length, num_key_heads):
+    torch.manual_seed(0)
+    shape = (2, 4, length, 8)
+    query = torch.randn(shape, requires_grad=True)
+    key, value = torch.randn(2, 2, num_key_heads, length, 8).unbind()
+    mask = (torch.rand(2, 1, length, length) < 0.3).tril() | torch.eye(length, dtype=torch.bool)
+    module = SimpleNamespace(num_key_value_groups=4 // num_key_heads)
+    out, _ = packed_attention(module, query, key, value, mask, scaling=0.3)
+    wide = [t.repeat_interleave(4 // num_key_heads, dim=1) for t in (key, value)]
+    whole = functional.scaled_dot_product_attention(query, *wide, attn_mask=mask, scale=0.3)
+    torch.testing.assert_close(out, whole.transpose(1, 2))
+    (gradient,) = torch.autograd.grad(out.square().sum(), query, retain_graph=True)
+    (expected,) = torch.autograd.grad(whole.square().sum(), query)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_long_rows_have_the_losses_of_each_sample_alone(causal, shared):
+    """Longer than a block of attention, and with the attention that training uses."""
+    samples = question("long", 30)
+    rows = [pack(samples)] if shared else [pack([sample]) for sample in samples[-2:]]
+    assert max(map(len, rows)) > BLOCK
+    plain = copy.deepcopy(causal)
+    batch = collate(rows)
+    with torch.no_grad():
+        losses = token_losses(TargetModel(causal).causal, batch, batch.positions, batch.labels)
+        alone = torch.cat([plain_losses(plain, s) for s in (samples if shared else samples[-2:])])
+    torch.testing.assert_close(losses.sort().values, alone.sort().values, atol=1e-5, rtol=1e-5)
 
 
 def test_rows_without_branches_need_no_mask(causal):
