@@ -14,7 +14,7 @@ ENGINE := $(or $(INSTALLED),$(shell nvidia-smi >/dev/null 2>&1 && echo cuda || e
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve check test format lock clean
+.PHONY: help install serve distill check test format lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,9 @@ install: $(STAMP)-$(ENGINE) ## Make .venv with all that serving needs
 
 serve: install ## Serve on 127.0.0.1:8000 (ARGS="--port 9000" passes flags on)
 	$(BIN)/steper-serve serve $(ARGS)
+
+distill: $(STAMP)-train ## Distil a student (ARGS="run recipes/distill/configs/fictional.toml")
+	$(BIN)/steper-serve distill $(ARGS)
 
 check: $(STAMP)-dev ## Lint, format check, types
 	$(BIN)/ruff check .
@@ -61,6 +64,10 @@ $(STAMP)-cuda: requirements/cuda.lock pyproject.toml | $(VENV)/.made
 	$(PIP) install --constraint requirements/cuda.lock --editable .[cuda]
 	@touch $@
 
-$(STAMP)-dev: requirements/dev.lock $(STAMP)-$(ENGINE)
+$(STAMP)-train: requirements/train.lock $(STAMP)-$(ENGINE)
+	$(PIP) install --no-deps --requirement requirements/train.lock
+	@touch $@
+
+$(STAMP)-dev: requirements/dev.lock $(STAMP)-train
 	$(PIP) install --no-deps --requirement requirements/dev.lock
 	@touch $@

@@ -172,8 +172,8 @@ class _Training:
             or "no loop: it reads, and answers at once"
         )
         return (
-            f"# {name}\n\nA Llama of {count / 1e6:.1f}M parameters, made from scratch by stage 0 of "
-            f"the recipe on invented worlds (seeds from {settings.first_seed} on, "
+            f"# {name}\n\nA Llama of {count / 1e6:.1f}M parameters, made from scratch by "
+            f"stage 0 of the recipe on invented worlds (seeds from {settings.first_seed} on, "
             f"{settings.passages_per_world:,} passages each); it knows no fact by heart.\n\n"
             f"- Learnt: {learnt}.\n"
             f"- Tokens: {self._num_tokens:,} in {self._num_steps:,} steps, "

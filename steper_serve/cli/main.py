@@ -8,6 +8,7 @@ import steper_serve
 from steper_serve.cli.ask import ask
 from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
+from steper_serve.cli.fictional import fictional
 from steper_serve.cli.index import index
 from steper_serve.cli.serve import serve
 from steper_serve.errors import SteperError
@@ -28,5 +29,5 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
-for command in (serve, ask, index, distill, doctor):
+for command in (serve, ask, index, fictional, distill, doctor):
     main.add_command(command)
