@@ -12,6 +12,9 @@ On several ranks or nodes, by DeepSpeed's launcher (`--hostfile` for nodes):
 On a machine without GPUs the launcher needs `--num_accelerators N` and DS_ACCELERATOR=cpu in the
 environment. A run that was killed goes on from its last checkpoint when it is started again in
 the same way. What comes out is described in students.py, what it tells meanwhile in metrics.py.
+
+Tokens of training (`max_tokens`, and all figures) are those that the model reads, over all ranks,
+a prefix that samples share once.
 """
 
 import argparse
@@ -259,15 +262,15 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _announcement(job: Job, samples: list[Sample], left_out: Counter[str], batches: Batches) -> str:
-    counts = count(samples, left_out)
-    goal = (
-        f"{job.train.max_tokens:,} tokens"
-        if job.train.max_tokens is not None
-        else f"{math.ceil(job.train.epochs * len(batches)):,} steps ({job.train.epochs:g} epochs)"
-    )
+    """What a run is going to take; tokens by the first batch's."""
+    per_batch = next(batches.epoch(0)).num_tokens
+    steps = math.ceil(job.train.epochs * len(batches))
+    if job.train.max_tokens is not None:
+        steps = math.ceil(job.train.max_tokens / per_batch)
     return (
-        f"{job.folder.name}: {goal} on {len(samples):,} samples of {counts['questions']:,} "
-        f"questions, {dist.get_world_size()} rank(s), ZeRO stage {job.train.zero_stage}"
+        f"{job.folder.name}: about {steps:,} steps and {steps * per_batch:,} tokens, on "
+        f"{len(samples):,} samples of {count(samples, left_out)['questions']:,} questions, "
+        f"{dist.get_world_size()} rank(s), ZeRO stage {job.train.zero_stage}"
         + (f"; left out: {dict(left_out)}" if left_out else "")
     )
 
