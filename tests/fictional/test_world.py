@@ -165,7 +165,7 @@ def test_more_questions_than_a_world_has_are_refused(monkeypatch: pytest.MonkeyP
     # The package's `questions` is the function; the module is behind it.
     module = sys.modules[questions.__module__]
     monkeypatch.setattr(module, "_MAKERS", dict.fromkeys(module._MAKERS, lambda *_: None))
-    with pytest.raises(ValueError, match="100 passages has no more [a-z-]+ questions"):
+    with pytest.raises(ValueError, match=r"100 passages has no more [a-z-]+ questions"):
         list(questions(World(0, 100), 1))
 
 

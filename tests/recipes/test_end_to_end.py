@@ -1,0 +1,91 @@
+"""The recipe as a user starts it: all stages, real index, engine and trainer, on a small world."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+RECIPE = """
+name = "small"
+out = "{out}"
+
+[[datasets]]
+name = "train"
+fictional = {{ seed = 150, passages = 400, questions = 48 }}
+
+[[dev]]
+name = "unseen"
+fictional = {{ seed = 151, passages = 400, questions = 16 }}
+
+[teacher]
+model = "{model}"
+enforce_eager = true
+
+[student]
+model = "{model}"
+
+[train]
+epochs = 1
+learning_rate = 1e-4
+questions_per_batch = 8
+save_every = 2
+
+[students.vanilla-kd]
+steps = ["final"]
+weighting = "uniform"
+
+[students.steper]
+
+[evaluate]
+enforce_eager = true
+step_ends = ["eos"]
+"""
+
+
+def distill(*arguments: str) -> str:
+    command = [sys.executable, "-m", "steper_serve", "distill", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    file = folder / "small.toml"
+    file.write_text(RECIPE.format(out=folder / "out", model=teacher))
+    return file
+
+
+@pytest.mark.timeout(600)
+def test_all_stages_make_students_that_vllm_serves_and_a_second_run_repeats_nothing(
+    recipe: Path,
+) -> None:
+    printed = distill("run", str(recipe))
+    out = recipe.parent / "out"
+
+    asked = [json.loads(line) for line in (out / "rollouts/train.jsonl").open()]
+    assert len({record["id"] for record in asked}) == len(asked) == 48
+    kept = [json.loads(line) for line in (out / "kept/train.jsonl").open()]
+    assert 12 < len(kept) <= 48
+
+    for name in ("vanilla-kd-seed0", "steper-seed0"):
+        student = out / "students" / name
+        assert (student / "model.safetensors").exists()
+        assert json.loads((student / "steper.json").read_text())["step_end"] == "eos"
+        assert name in (student / "README.md").read_text()
+        scored = json.loads((out / f"evaluations/{name}-eos-unseen.json").read_text())
+        assert scored["num_questions"] == 16
+        assert scored["num_failed"] == 0
+        assert name in printed
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    again = distill("run", str(recipe))
+    assert again.count("skipped") >= 6
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed <= {"manifest.json"}
