@@ -3,7 +3,7 @@
     python -m steper_serve.recipes.distill.pretrain CONFIG.toml NAME
 
 It reads passages of invented worlds first (`lessons.reading`), then, if strategies are named,
-learns the loop from the gold reasoner (`lessons.loop`). Every world is met once. Matrices are
+learns the loop from the gold reasoner (`lessons.loop`), a few questions of each world. Matrices are
 trained by Muon and the rest by AdamW (both torch's own), in bfloat16 with float32 weights; the
 learning rate warms up and falls linearly to nothing. Killed and started again it goes on from its
 last checkpoint. What is left out: several ranks, and distillation (train.py).
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from steper_serve.recipes.distill.tokenization import StepTokenizer
 
 # Worlds, and passages of each, that the vocabulary is learnt from.
 _VOCABULARY_WORLDS, _VOCABULARY_PASSAGES = 12, 1500
+_WORLDS_AT_ONCE = 16
 _SECONDS_BETWEEN_CHECKPOINTS = 300
 _BETAS, _MAX_GRAD_NORM = (0.9, 0.95), 1.0
 
@@ -41,7 +42,7 @@ def run(config: Config, name: str) -> Path:
     """Make model `name` of the configuration, or go on with it; its folder.
 
     Raises:
-        ConfigurationError: there is no table [pretrain.NAME], or it asks for too many worlds.
+        ConfigurationError: there is no table [pretrain.NAME], or a checkpoint is of other settings.
     """
     if name not in config.pretrain:
         known = ", ".join(config.pretrain) or "none"
@@ -166,15 +167,16 @@ class _Training:
 
     def _card(self, name: str) -> str:
         settings = self._settings
-        count = sum(p.numel() for p in self._model.parameters())
+        size = sum(p.numel() for p in self._model.parameters())
         learnt = (
             " and ".join(dict.fromkeys(settings.strategies))
             or "no loop: it reads, and answers at once"
         )
         return (
-            f"# {name}\n\nA Llama of {count / 1e6:.1f}M parameters, made from scratch by "
-            f"stage 0 of the recipe on invented worlds (seeds from {settings.first_seed} on, "
-            f"{settings.passages_per_world:,} passages each); it knows no fact by heart.\n\n"
+            f"# {name}\n\nA Llama of {size / 1e6:.1f}M parameters, made from scratch by "
+            f"stage 0 of the recipe on invented worlds (of {settings.passages_per_world:,} "
+            f"passages; seeds that are {settings.first_seed} to {settings.last_seed} modulo 256, "
+            f"{settings.questions_per_world} questions of each); it knows no fact by heart.\n\n"
             f"- Learnt: {learnt}.\n"
             f"- Tokens: {self._num_tokens:,} in {self._num_steps:,} steps, "
             f"{self._seconds / 60:.0f} minutes on 2 cores.\n"
@@ -237,57 +239,54 @@ def _batches(
     config: Config, settings: PretrainConfig, tokenizer: StepTokenizer
 ) -> Iterator[list[Row]]:
     """Rows of about `tokens_per_batch` tokens: first all reading, then the loop."""
-    seeds = iter(range(settings.first_seed, settings.last_seed + 1))
-    read = (
-        samples
-        for seed in seeds
-        for samples in lessons.reading(
-            _world(seed, settings), tokenizer, settings.questions_per_world, settings.lm_weight
-        )
-    )
-    yield from _filled(read, settings, settings.reading_tokens)
-    looped = (
-        samples
-        for seed in seeds
-        for samples in lessons.loop(
-            _world(seed, settings),
+    worlds = map(settings.world, count())
+    weight, per_world = settings.lm_weight, settings.questions_per_world
+
+    def read(world: fictional.World) -> Iterator[list[Sample]]:
+        return lessons.reading(world, tokenizer, per_world, weight)
+
+    def reason(world: fictional.World) -> Iterator[list[Sample]]:
+        return lessons.loop(
+            world,
             tokenizer,
             settings.strategies,
-            settings.questions_per_world,
+            per_world,
             max_steps=config.max_steps,
             top_k=config.top_k,
-            lm_weight=settings.lm_weight,
+            lm_weight=weight,
         )
-    )
-    yield from _filled(looped, settings, settings.loop_tokens)
+
+    yield from _filled(_mixed(map(read, worlds)), settings, settings.reading_tokens)
+    yield from _filled(_mixed(map(reason, worlds)), settings, settings.loop_tokens)
 
 
-def _world(seed: int, settings: PretrainConfig) -> fictional.World:
-    return fictional.World(seed, settings.passages_per_world)
+def _mixed(worlds: Iterator[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
+    """Questions of several worlds in turn; one that has no more makes room for the next.
+
+    One world after the other would be learnt by heart and forgotten, and reading with it.
+    """
+    here = list(islice(worlds, _WORLDS_AT_ONCE))
+    while True:
+        for place, world in enumerate(here):
+            question = next(world, None)
+            while question is None:
+                here[place] = next(worlds)
+                question = next(here[place], None)
+            yield question
 
 
 def _filled(
     questions: Iterator[list[Sample]], settings: PretrainConfig, budget: int
 ) -> Iterator[list[Row]]:
-    """Rows in batches, until their tokens reach the budget.
-
-    Raises:
-        ConfigurationError: the worlds run out first.
-    """
+    """Rows in batches, until their tokens reach the budget."""
     rows: list[Row] = []
     while budget > 0:
-        samples = next(questions, None)
-        if samples is None:
-            raise ConfigurationError(
-                f"the worlds {settings.first_seed} to {settings.last_seed} do not have enough "
-                f"questions: {budget:,} tokens are missing; raise last_seed or questions_per_world"
-            )
-        row = pack(samples)
+        row = pack(next(questions))
         if len(row) > settings.context:
             continue
         rows.append(row)
-        if sum(map(len, rows)) >= settings.tokens_per_batch:
-            budget -= sum(map(len, rows))
+        if (num_tokens := sum(map(len, rows))) >= settings.tokens_per_batch:
+            budget -= num_tokens
             yield rows
             rows = []
 

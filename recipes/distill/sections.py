@@ -10,6 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from steper_serve.fictional import World
+from steper_serve.fictional.names import NUM_VOCABULARIES
+
 Target = Literal["cumulative", "next"]
 Weighting = Literal["difficulty", "uniform", "first", "last"]
 StepEnd = Literal["eos", "sentence"]
@@ -244,10 +247,12 @@ class EvaluateConfig(Section):
 class PretrainConfig(Section):
     """[pretrain.NAME]: a Llama made from scratch on invented worlds.
 
-    The worlds of seeds `first_seed` to `last_seed` are met in turn, each once: `reading_tokens` of
-    passages and single-hop questions, then `loop_tokens` of the gold reasoner's trajectories by
-    `strategies` (none for a model that only reads). `lm_weight` weighs the loss on what is read
-    beside that on what is answered. The learning rate falls from the share `decay_from` on.
+    `reading_tokens` of passages and single-hop questions, then `loop_tokens` of the gold
+    reasoner's trajectories by `strategies` (none for a model that only reads; one that is named
+    twice is twice as frequent). The names of its worlds are those of the seeds `first_seed` to
+    `last_seed`; a world of other seeds modulo 256 shares none of them. `lm_weight` weighs the loss
+    on what is read beside that on what is answered. The learning rate falls from the share
+    `decay_from` of the tokens on.
     """
 
     layers: Count
@@ -260,7 +265,7 @@ class PretrainConfig(Section):
     first_seed: Annotated[int, Field(ge=0)]
     last_seed: Annotated[int, Field(ge=0)]
     passages_per_world: Annotated[int, Field(ge=100)] = 4000
-    questions_per_world: Count = 700
+    questions_per_world: Count = 60
     strategies: tuple[Literal["ircot", "self-ask"], ...] = ()
     reading_tokens: Annotated[int, Field(ge=0)]
     loop_tokens: Annotated[int, Field(ge=0)] = 0
@@ -269,3 +274,14 @@ class PretrainConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.3
     lm_weight: Annotated[float, Field(ge=0)] = 0.5
+
+    def world(self, number: int) -> World:
+        """The `number`-th world to learn from, of endlessly many."""
+        rounds, place = divmod(number, self.last_seed - self.first_seed + 1)
+        return World(self.first_seed + place + NUM_VOCABULARIES * rounds, self.passages_per_world)
+
+    @model_validator(mode="after")
+    def _has_worlds(self) -> Self:
+        if not self.first_seed <= self.last_seed < self.first_seed + NUM_VOCABULARIES:
+            raise ValueError(f"`last_seed` must be `first_seed` to {NUM_VOCABULARIES - 1} above it")
+        return self
