@@ -11,10 +11,11 @@ HotpotQA, 2WikiMultiHopQA and MuSiQue are read as published, too: `answer` with
 out: the passages (corpus).
 """
 
+import hashlib
+import heapq
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +45,36 @@ class Question:
     steps: tuple[Mapping[str, Any], ...] = ()
 
 
-def read(file: Path, limit: int | None = None) -> list[Question]:
-    """The questions of a file, or the first `limit`.
+def read(file: Path) -> list[Question]:
+    """The questions of a file.
 
     Raises:
         CorpusError: the file is missing or empty, a line is not a question, or an id occurs
             twice; names file, line and field.
     """
     questions: dict[str, Question] = {}
-    for place, question in islice(_read(file), limit):
+    for place, question in _read(file):
         if question.id in questions:
             raise CorpusError(f"{place}: the id {question.id!r} occurs twice: make ids distinct")
         questions[question.id] = question
     if not questions:
         raise CorpusError(f"{file} is empty: give a file with questions")
     return list(questions.values())
+
+
+def drawn(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """`limit` of the questions, or all, in their order: a random sample, ever the same.
+
+    It is drawn by the questions' ids, so that a greater limit keeps what a smaller one took.
+    """
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    chosen = {q.id for q in heapq.nsmallest(limit, questions, key=_lot)}
+    return [question for question in questions if question.id in chosen]
+
+
+def _lot(question: Question) -> str:
+    return hashlib.sha256(question.id.encode()).hexdigest()
 
 
 def _read(file: Path) -> Iterator[tuple[str, Question]]:

@@ -186,7 +186,15 @@ def test_questions_are_read_with_what_is_known_of_them(tmp_path):
     assert [q.id for q in found] == ["a", "b", "c", "d", "5"]
     assert found[0].type == ""
     assert found[2].answers == ("x", "y")
-    assert [q.id for q in questions.read(file, 2)] == ["a", "b"]
+
+
+def test_a_sample_is_random_ever_the_same_and_kept_by_a_greater_one() -> None:
+    asked = [questions.Question(f"q{n}", "?", ("a",)) for n in range(100)]
+    few, more = questions.drawn(asked, 10), questions.drawn(asked, 40)
+    assert few == questions.drawn(asked, 10) == [q for q in more if q in few]
+    assert few != asked[:10]
+    assert [asked.index(q) for q in more] == sorted(asked.index(q) for q in more)
+    assert questions.drawn(asked, None) == questions.drawn(asked, 1000) == asked
 
 
 HOTPOT = {"_id": "h", "question": "Q?", "answer": "x", "type": "bridge", "level": "hard"}

@@ -49,13 +49,13 @@ def files(config: Config, dataset: DatasetConfig) -> Files:
 
 
 def read_questions(config: Config, dataset: DatasetConfig) -> list[Question]:
-    """The dataset's questions, up to its `limit`.
+    """The dataset's questions; with a `limit`, a sample of them (`questions.drawn`).
 
     Raises:
         CorpusError: the file holds something else; names the line.
         ConfigurationError, DiskFailed: as `files`.
     """
-    return questions.read(files(config, dataset).questions, dataset.limit)
+    return questions.drawn(questions.read(files(config, dataset).questions), dataset.limit)
 
 
 def open_index(config: Config, dataset: DatasetConfig) -> Bm25Retriever:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steper_serve import evaluation
+from steper_serve import evaluation, questions
 from steper_serve.errors import ConfigurationError
 from steper_serve.evaluation import Score
 from steper_serve.questions import Question
@@ -176,22 +176,22 @@ async def _try(
     manifest.write_json(file_of(config, trial), told | summary)
 
 
-def _scores(job: Job, questions: Sequence[Question]) -> list[Score]:
+def _scores(job: Job, asked: Sequence[Question]) -> list[Score]:
     """The scores of all questions, from their trajectories on disk; a failed one scores 0."""
     held = records.scan(job.file, job.config)
     scores: dict[str, Score] = {}
-    asked = {q.id: q for q in questions}
+    by_id = {q.id: q for q in asked}
     for place, record in records.read_at(job.file, held.done):
-        if question := asked.get(record["id"]):
+        if question := by_id.get(record["id"]):
             trajectory = records.trajectory(record, job.file, place)
             seconds = records.required(record, "seconds", job.file, place)
             scores[question.id] = evaluation.score(question, trajectory, seconds)
-    return [scores.get(q.id) or evaluation.score(q, None) for q in questions]
+    return [scores.get(q.id) or evaluation.score(q, None) for q in asked]
 
 
 def _exam(config: Config, dev: DatasetConfig) -> Exam:
-    questions = datasets.read_questions(config, dev)
-    return Exam(questions[: config.evaluate.limit], datasets.open_index(config, dev))
+    asked = questions.drawn(datasets.read_questions(config, dev), config.evaluate.limit)
+    return Exam(asked, datasets.open_index(config, dev))
 
 
 def _finished(config: Config, trial: Trial) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ class DatasetConfig(Section):
     """Questions and the passages that answer them: given, or an invented world.
 
     `questions` and `corpus` are laid out as `datasets.read_questions` and `corpus.read` say;
-    `limit` takes the first so many questions only.
+    `limit` takes so many of the questions only, drawn at random.
     """
 
     name: Name
