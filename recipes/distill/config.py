@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.recipes.distill.sections import (
@@ -65,6 +65,11 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     students: Mapping[Name, StudentConfig] = {"steper": StudentConfig()}
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @field_validator("datasets", "dev")
+    @classmethod
+    def _one_a_world(cls, given: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
+        return tuple(world for dataset in given for world in dataset.worlds())
 
     @model_validator(mode="after")
     def _names_are_told_apart(self) -> Self:

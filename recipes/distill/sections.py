@@ -35,11 +35,16 @@ class Section(BaseModel):
 
 
 class Fictional(Section):
-    """An invented world to be generated; see `steper_serve.fictional`."""
+    """Invented worlds to be generated, `worlds` of them; see `steper_serve.fictional`.
 
-    seed: int
-    passages: Count
+    Each is a dataset of its own, of the seeds from `seed` on. Many worlds with few questions teach
+    reading; of one world with many, a small model learns the facts by heart.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    passages: Annotated[int, Field(ge=100)]
     questions: Count
+    worlds: Count = 1
 
 
 class DatasetConfig(Section):
@@ -63,6 +68,20 @@ class DatasetConfig(Section):
         if (self.fictional is not None and mixed) or (self.fictional is None and not given):
             raise ValueError("give either `fictional`, or `questions` with `corpus` or `index`")
         return self
+
+    def worlds(self) -> tuple["DatasetConfig", ...]:
+        """This dataset, or one for each of its worlds."""
+        if self.fictional is None or self.fictional.worlds == 1:
+            return (self,)
+        first = self.fictional.seed
+        alone = [
+            self.fictional.model_copy(update={"seed": seed, "worlds": 1})
+            for seed in range(first, first + self.fictional.worlds)
+        ]
+        return tuple(
+            self.model_copy(update={"name": f"{self.name}-{world.seed}", "fictional": world})
+            for world in alone
+        )
 
 
 class EndpointConfig(Section):

@@ -184,3 +184,10 @@ def test_every_recipe_that_comes_along_can_be_read(file):
     assert config.name == file.stem
     for stage in ("rollout", "filter", "examples"):
         assert config.stage_hash(stage)
+
+
+def test_many_worlds_are_as_many_datasets(tmp_path):
+    config = changed(tmp_path, "seed = 1, passages", "seed = 7, worlds = 3, passages")
+    assert [d.name for d in config.datasets] == ["world-7", "world-8", "world-9"]
+    assert [d.fictional.seed for d in config.datasets] == [7, 8, 9]
+    assert len({config.rollout_hash(d) for d in config.datasets}) == 3
