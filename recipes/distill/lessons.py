@@ -1,4 +1,4 @@
-"""What a model that is made from scratch learns from: invented worlds, never the same one twice.
+"""What a model that is made from scratch learns from: a few questions of each of many worlds.
 
 Two lessons, each a stream of questions with their samples. `reading`: passages that a search
 found, and single-hop questions about them; whoever knows only this reads but cannot reason step
@@ -12,15 +12,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from steper_serve import fictional
 from steper_serve.fictional.draws import generator
 from steper_serve.loop import Ask, Loop
-from steper_serve.recipes.distill.batches import Sample
+from steper_serve.recipes.distill.batches import Row, Sample, pack
+from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.examples import step_texts
 from steper_serve.recipes.distill.gold import UNKNOWN, GoldReasoner
+from steper_serve.recipes.distill.sections import PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 from steper_serve.retrieval import bm25
 from steper_serve.strategies import FewShot, options_for
@@ -28,10 +31,67 @@ from steper_serve.strategies.draft import Context
 from steper_serve.strategies.ircot import ANSWER_MARKER, render
 from steper_serve.trajectory import Passage, PromptFormat
 
-# Questions about the passages of one search, and passages that are only read beside them.
+# Questions about the passages of one search.
 _QUESTIONS_A_SEARCH = 4
+_WORLDS_AT_ONCE = 16
 _NO_BOUND = 2**40
 FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=False)
+
+
+def batches(
+    config: Config, settings: PretrainConfig, tokenizer: StepTokenizer
+) -> Iterator[list[Row]]:
+    """Rows of about `tokens_per_batch` tokens: first all reading, then the loop."""
+    worlds = map(settings.world, count())
+    weight, per_world = settings.lm_weight, settings.questions_per_world
+
+    def read(world: fictional.World) -> Iterator[list[Sample]]:
+        return reading(world, tokenizer, per_world, weight)
+
+    def reason(world: fictional.World) -> Iterator[list[Sample]]:
+        return loop(
+            world,
+            tokenizer,
+            settings.strategies,
+            per_world,
+            max_steps=config.max_steps,
+            top_k=config.top_k,
+            lm_weight=weight,
+        )
+
+    yield from _filled(_mixed(map(read, worlds)), settings, settings.reading_tokens)
+    yield from _filled(_mixed(map(reason, worlds)), settings, settings.loop_tokens)
+
+
+def _mixed(worlds: Iterator[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
+    """Questions of several worlds in turn; one that has no more makes room for the next.
+
+    One world after the other would be learnt by heart and forgotten, and reading with it.
+    """
+    here = list(islice(worlds, _WORLDS_AT_ONCE))
+    while True:
+        for place, world in enumerate(here):
+            question = next(world, None)
+            while question is None:
+                here[place] = next(worlds)
+                question = next(here[place], None)
+            yield question
+
+
+def _filled(
+    questions: Iterator[list[Sample]], settings: PretrainConfig, budget: int
+) -> Iterator[list[Row]]:
+    """Rows in batches, until their tokens reach the budget."""
+    rows: list[Row] = []
+    while budget > 0:
+        row = pack(next(questions))
+        if len(row) > settings.context:
+            continue
+        rows.append(row)
+        if (num_tokens := sum(map(len, rows))) >= settings.tokens_per_batch:
+            budget -= num_tokens
+            yield rows
+            rows = []
 
 
 @contextmanager

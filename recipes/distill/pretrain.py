@@ -14,83 +14,107 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from steper_serve import fictional
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import lessons, vocabulary
-from steper_serve.recipes.distill.batches import Sample, collate, grouped, pack
+from steper_serve.recipes.distill import lessons, manifest, vocabulary
+from steper_serve.recipes.distill.batches import collate, grouped
 from steper_serve.recipes.distill.config import Config, digest, load
+from steper_serve.recipes.distill.failures import DiskFailed
+from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
 from steper_serve.recipes.distill.packing import Row
 from steper_serve.recipes.distill.sections import PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 
-# Worlds, and passages of each, that the vocabulary is learnt from.
+# Worlds, and the most passages of each, that the vocabulary is learnt from.
 _VOCABULARY_WORLDS, _VOCABULARY_PASSAGES = 12, 1500
-_WORLDS_AT_ONCE = 16
 _SECONDS_BETWEEN_CHECKPOINTS = 300
+# Tokens a second of a model of a million parameters, on two cores with AVX-512.
+_TOKENS_A_SECOND = 32_000
 _BETAS, _MAX_GRAD_NORM = (0.9, 0.95), 1.0
 
 
-def run(config: Config, name: str) -> Path:
-    """Make model `name` of the configuration, or go on with it; its folder.
+def run(config: Config, name: str) -> Manifest:
+    """Make model `name` of the configuration, or go on with it.
 
     Raises:
         ConfigurationError: there is no table [pretrain.NAME], or a checkpoint is of other settings.
+        DiskFailed: the disk refused; the last checkpoint still counts.
     """
     if name not in config.pretrain:
         known = ", ".join(config.pretrain) or "none"
         raise ConfigurationError(f"there is no table [pretrain.{name}]; there are: {known}")
-    settings = config.pretrain[name]
     folder = config.out / "pretrain" / name
+    if done := manifest.finished(folder, settings_hash(config, name)):
+        return done
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "model.safetensors").exists():
-        return folder
-    training = _Training(config, settings, folder)
+    training = _Training(config, name, folder)
     training.resume()
+    training.announce()
     training.train()
-    training.finish(name)
-    return folder
+    return training.finish()
+
+
+def settings_hash(config: Config, name: str) -> str:
+    """What the model depends on: its table, and the loop whose trajectories it learns."""
+    settings = config.pretrain[name]
+    return digest([settings, config.max_steps, config.top_k] if settings.strategies else [settings])
 
 
 class _Training:
     """One model in the making: its state, and the steps that change it."""
 
-    def __init__(self, config: Config, settings: PretrainConfig, folder: Path) -> None:
-        self._config, self._settings, self._folder = config, settings, folder
+    def __init__(self, config: Config, name: str, folder: Path) -> None:
+        settings = config.pretrain[name]
+        self._config, self._settings, self._folder, self._name = config, settings, folder, name
         torch.manual_seed(settings.seed)
         self._tokenizer = _tokenizer(settings)
         self._model = TargetModel(_new_model(settings))
         self._optimizers = _optimizers(self._model, settings)
         self._num_steps = self._num_tokens = 0
         self._seconds = 0.0
-        self._hash = digest(settings)
+        self._hash = settings_hash(config, name)
 
     @property
     def _budget(self) -> int:
         return self._settings.reading_tokens + self._settings.loop_tokens
 
+    def announce(self) -> None:
+        """Say what it is going to take, before it takes it."""
+        size = sum(p.numel() for p in self._model.parameters()) / 1e6
+        left = self._budget - self._num_tokens
+        print(
+            f"pretrain {self._name}: {size:.1f}M parameters, {self._budget:,} tokens, {left:,} of "
+            f"them left (two cores do some {_TOKENS_A_SECOND / size:,.0f} a second: "
+            f"{left * size / _TOKENS_A_SECOND / 60:,.0f} minutes)"
+        )
+
     def train(self) -> None:
         """Spend the token budget."""
-        batches = _batches(self._config, self._settings, self._tokenizer)
-        started = saved = time.perf_counter() - self._seconds
+        batches = lessons.batches(self._config, self._settings, self._tokenizer)
+        started, saved = time.perf_counter() - self._seconds, time.perf_counter()
+        shown = tqdm(total=self._budget, initial=self._num_tokens, desc=self._name, unit="token")
         for rows in islice(batches, self._num_steps, None):
             if self._num_tokens >= self._budget:
                 break
-            losses = self._step(rows)
+            losses, num_tokens = self._step(rows), sum(map(len, rows))
             self._num_steps += 1
-            self._num_tokens += sum(map(len, rows))
+            self._num_tokens += num_tokens
             self._seconds = time.perf_counter() - started
             self._log(losses)
+            shown.update(num_tokens)
             if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
                 saved = time.perf_counter()
+        shown.close()
 
     def _step(self, rows: list[Row]) -> dict[str, float]:
         num_samples = max(1, sum(sum(row.counts) for row in rows))
@@ -136,8 +160,14 @@ class _Training:
             "place": (self._num_steps, self._num_tokens, self._seconds),
         }
         beside = self._folder / ".checkpoint.pt"
-        torch.save(state, beside)
-        os.replace(beside, self._folder / "checkpoint.pt")
+        try:
+            torch.save(state, beside)
+            os.replace(beside, self._folder / "checkpoint.pt")
+        except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
+            beside.unlink(missing_ok=True)
+            raise DiskFailed(
+                f"cannot write a checkpoint to {self._folder}: {error}; make room and start again"
+            ) from error
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one of these settings."""
@@ -152,21 +182,28 @@ class _Training:
             optimizer.load_state_dict(saved)
         self._num_steps, self._num_tokens, self._seconds = state["place"]
 
-    def finish(self, name: str) -> None:
-        """Write the model as vLLM and transformers read it; the weights go last."""
+    def finish(self) -> Manifest:
+        """Write the model as vLLM and transformers read it; the manifest goes last."""
         settings, folder = self._settings, self._folder
         vocabulary.save(self._tokenizer.tokenizer, folder)
         if settings.strategies:
-            strategies = list(dict.fromkeys(settings.strategies))
-            served = {"strategies": strategies, "instruction": "", "few_shot": False}
-            text = json.dumps({**served, "step_end": "eos"}, indent=2)
-            (folder / "steper.json").write_text(f"{text}\n", encoding="utf-8")
-        (folder / "README.md").write_text(self._card(name), encoding="utf-8")
+            served = {
+                "strategies": list(dict.fromkeys(settings.strategies)),
+                "instruction": "",
+                "few_shot": False,
+                "step_end": "eos",
+            }
+            manifest.write_json(folder / "steper.json", served)
+        manifest.write_text(folder / "README.md", self._card())
         self._model.causal.to(torch.bfloat16).save_pretrained(folder)
+        counts = {"steps": self._num_steps}
+        done = Manifest("pretrain", self._hash, True, self._seconds, self._num_tokens, counts)
+        manifest.write(folder, done)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return done
 
-    def _card(self, name: str) -> str:
-        settings = self._settings
+    def _card(self) -> str:
+        settings, name = self._settings, self._name
         size = sum(p.numel() for p in self._model.parameters())
         learnt = (
             " and ".join(dict.fromkeys(settings.strategies))
@@ -220,75 +257,20 @@ def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.opti
 
 
 def _tokenizer(settings: PretrainConfig) -> StepTokenizer:
-    texts = chain.from_iterable(map(_texts, range(_VOCABULARY_WORLDS)))
+    passages = min(settings.passages_per_world, _VOCABULARY_PASSAGES)
+    texts = chain.from_iterable(_texts(seed, passages) for seed in range(_VOCABULARY_WORLDS))
     learnt = vocabulary.learn(texts, settings.vocabulary, settings.context)
     return StepTokenizer(learnt, False, learnt.eos_token_id)
 
 
-def _texts(seed: int) -> Iterator[str]:
-    world = fictional.World(seed, _VOCABULARY_PASSAGES)
+def _texts(seed: int, passages: int) -> Iterator[str]:
+    world = fictional.World(seed, passages)
     for passage in (fictional.passage(world, e) for e in world.entities()):
         yield f"Wikipedia Title: {passage.title}\n{passage.text}\n\n"
-    for question in fictional.questions(world, _VOCABULARY_PASSAGES // 5):
+    for question in fictional.questions(world, passages // 5):
         yield f"Q: {question.question}\nA:"
         yield from (f" {step.statement} {' '.join(step.missing)}" for step in question.steps)
         yield from (f"Follow up: {step.question}\n" for step in question.steps)
-
-
-def _batches(
-    config: Config, settings: PretrainConfig, tokenizer: StepTokenizer
-) -> Iterator[list[Row]]:
-    """Rows of about `tokens_per_batch` tokens: first all reading, then the loop."""
-    worlds = map(settings.world, count())
-    weight, per_world = settings.lm_weight, settings.questions_per_world
-
-    def read(world: fictional.World) -> Iterator[list[Sample]]:
-        return lessons.reading(world, tokenizer, per_world, weight)
-
-    def reason(world: fictional.World) -> Iterator[list[Sample]]:
-        return lessons.loop(
-            world,
-            tokenizer,
-            settings.strategies,
-            per_world,
-            max_steps=config.max_steps,
-            top_k=config.top_k,
-            lm_weight=weight,
-        )
-
-    yield from _filled(_mixed(map(read, worlds)), settings, settings.reading_tokens)
-    yield from _filled(_mixed(map(reason, worlds)), settings, settings.loop_tokens)
-
-
-def _mixed(worlds: Iterator[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
-    """Questions of several worlds in turn; one that has no more makes room for the next.
-
-    One world after the other would be learnt by heart and forgotten, and reading with it.
-    """
-    here = list(islice(worlds, _WORLDS_AT_ONCE))
-    while True:
-        for place, world in enumerate(here):
-            question = next(world, None)
-            while question is None:
-                here[place] = next(worlds)
-                question = next(here[place], None)
-            yield question
-
-
-def _filled(
-    questions: Iterator[list[Sample]], settings: PretrainConfig, budget: int
-) -> Iterator[list[Row]]:
-    """Rows in batches, until their tokens reach the budget."""
-    rows: list[Row] = []
-    while budget > 0:
-        row = pack(next(questions))
-        if len(row) > settings.context:
-            continue
-        rows.append(row)
-        if (num_tokens := sum(map(len, rows))) >= settings.tokens_per_batch:
-            budget -= num_tokens
-            yield rows
-            rows = []
 
 
 if __name__ == "__main__":

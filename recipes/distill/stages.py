@@ -48,7 +48,8 @@ def run_pretrain(config: Config, model: str | None = None) -> None:
     from steper_serve.recipes.distill import pretrain
 
     for name in config.pretrain if model is None else [model]:
-        pretrain.run(config, name)
+        before = manifest.read(config.out / "pretrain" / name)
+        _tell(f"pretrain {name}", pretrain.run(config, name), before)
 
 
 def run_rollout(config: Config, open_model: OpenModel, *, retry_failed: bool = False) -> None:
