@@ -8,8 +8,9 @@ index. What is left out: training (pretrain.py).
 
 import asyncio
 import random
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count, islice
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from steper_serve import fictional
+from steper_serve.fictional import names
 from steper_serve.fictional.draws import generator
 from steper_serve.loop import Ask, Loop
 from steper_serve.recipes.distill.batches import Row, Sample, pack
@@ -35,6 +37,10 @@ from steper_serve.trajectory import Passage, PromptFormat
 _QUESTIONS_A_SEARCH = 4
 _WORLDS_AT_ONCE = 16
 _NO_BOUND = 2**40
+_WORD = re.compile(r"[A-Z][a-z]+")
+_WRITTEN = frozenset(("prompt", "prefix", "target"))
+# A step's texts, in the form of a row of the step-wise data set (examples.py).
+Text = dict[str, Any]
 FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=False)
 
 
@@ -45,18 +51,18 @@ def batches(
     worlds = map(settings.world, count())
     weight, per_world = settings.lm_weight, settings.questions_per_world
 
+    def taught(rows: Iterable[list[Text]]) -> Iterator[list[Sample]]:
+        for one in rows:
+            samples = tokenizer.samples(one, "next")
+            yield [replace(sample, lm_weight=weight) for sample in samples]
+
     def read(world: fictional.World) -> Iterator[list[Sample]]:
-        return reading(world, tokenizer, per_world, weight)
+        return taught(renamed(world, settings, reading(world, per_world)))
 
     def reason(world: fictional.World) -> Iterator[list[Sample]]:
-        return loop(
-            world,
-            tokenizer,
-            settings.strategies,
-            per_world,
-            max_steps=config.max_steps,
-            top_k=config.top_k,
-            lm_weight=weight,
+        steps = {"max_steps": config.max_steps, "top_k": config.top_k}
+        return taught(
+            renamed(world, settings, loop(world, settings.strategies, per_world, **steps))
         )
 
     yield from _filled(_mixed(map(read, worlds)), settings, settings.reading_tokens)
@@ -103,37 +109,58 @@ def opened(world: fictional.World) -> Iterator[bm25.Bm25Retriever]:
         yield bm25.Bm25Retriever.open(target)
 
 
-def reading(
-    world: fictional.World, tokenizer: StepTokenizer, count: int, lm_weight: float
-) -> Iterator[list[Sample]]:
+def renamed(
+    world: fictional.World, settings: PretrainConfig, questions: Iterable[list[Text]]
+) -> Iterator[list[Text]]:
+    """Each question with invented words of its own in place of the world's.
+
+    No search and no thought turns on what a name is, so all stays true; and as no name comes twice,
+    none can be learnt by heart: it has to be read.
+    """
+    known, draw = world.words(), generator(world.seed, "renamed")
+    for texts in questions:
+        fresh: dict[str, str] = {}
+
+        def other(match: re.Match[str], fresh: dict[str, str] = fresh) -> str:
+            old = match[0]
+            if old not in known:
+                return old
+            while old not in fresh:
+                new = names.drawn(draw, settings.first_seed, settings.last_seed)
+                if new not in fresh.values():
+                    fresh[old] = new
+            return fresh[old]
+
+        yield [
+            {key: _WORD.sub(other, value) if key in _WRITTEN else value for key, value in t.items()}
+            for t in texts
+        ]
+
+
+def reading(world: fictional.World, count: int) -> Iterator[list[Text]]:
     """`count` searches, each with its passages and a few single-hop questions about them."""
     with opened(world) as retriever:
         draw = generator(world.seed, "reading")
         everyone = list(world.entities())
         for number in range(count):
-            rows = _read(world, retriever, draw.choice(everyone), draw, f"{world.seed}/{number}")
-            samples = tokenizer.samples(rows, "next")
-            yield [replace(sample, lm_weight=lm_weight) for sample in samples]
+            yield _read(world, retriever, draw.choice(everyone), draw, f"{world.seed}/{number}")
 
 
 def loop(
     world: fictional.World,
-    tokenizer: StepTokenizer,
     strategies: Sequence[str],
     count: int,
     *,
     max_steps: int,
     top_k: int,
-    lm_weight: float,
-) -> Iterator[list[Sample]]:
-    """`count` questions that the gold reasoner could answer, the strategies in turn."""
+) -> Iterator[list[Text]]:
+    """Those of `count` questions that the gold reasoner could answer, the strategies in turn."""
     with opened(world) as retriever:
         for number, question in enumerate(fictional.questions(world, count)):
             strategy = strategies[number % len(strategies)]
-            rows = asyncio.run(_reasoned(retriever, question, strategy, max_steps, top_k))
-            samples = tokenizer.samples(rows, "next")
-            if rows:
-                yield [replace(sample, lm_weight=lm_weight) for sample in samples]
+            texts = asyncio.run(_reasoned(retriever, question, strategy, max_steps, top_k))
+            if texts:
+                yield texts
 
 
 def _read(
@@ -142,7 +169,7 @@ def _read(
     about: fictional.Entity,
     draw: random.Random,
     id: str,
-) -> list[dict[str, Any]]:
+) -> list[Text]:
     """Rows in the form of the step-wise data set, whose answers the passages hold."""
     first = fictional.single_hop(world, draw.choice(_told(world, about)), draw)
     passages = list(retriever.search(first.question, 4))
@@ -180,7 +207,7 @@ async def _reasoned(
     strategy: str,
     max_steps: int,
     top_k: int,
-) -> list[dict[str, Any]]:
+) -> list[Text]:
     few_shot = FewShot("", ())
     model = GoldReasoner(question.steps, question.answers[0])
     served = Loop(

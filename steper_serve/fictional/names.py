@@ -5,6 +5,8 @@ differ unless their seeds agree modulo `NUM_VOCABULARIES`. What is left out: wha
 (schema, world).
 """
 
+import random
+
 ONSETS = tuple("b d f g h j k l m n p r s t v z br dr gr kl kr pl tr vl".split())
 VOWELS = tuple("a e i o u".split())
 CODAS = ("", "l", "n", "r", "s")
@@ -37,3 +39,9 @@ def _spelled(code: int, length: int) -> str:
         vowel, coda = divmod(rest, len(CODAS))
         parts.append(ONSETS[onset] + VOWELS[vowel] + CODAS[coda])
     return "".join(parts)
+
+
+def drawn(draw: random.Random, first_seed: int, last_seed: int) -> str:
+    """A random word of two syllables that some world of these seeds may know, and no other."""
+    number = draw.randrange(NUM_SYLLABLES**2 // NUM_VOCABULARIES)
+    return word(draw.randint(first_seed, last_seed), number)

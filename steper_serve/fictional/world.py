@@ -128,6 +128,10 @@ class World:
         subjects = ((r, s) for r in told for s in self.subjects(r, teller))
         return [fact for r, s in subjects if (fact := self.fact(r, s))]
 
+    def words(self) -> frozenset[str]:
+        """Every invented word of this world; as many as it takes, so not for large worlds."""
+        return frozenset(word(self.seed, number) for number in range(self._num_words))
+
     def role(self, person: Entity) -> str:
         """The occupation of a person."""
         return next(role for role, (_, end) in self._roles.items() if person.number < end)
@@ -165,6 +169,11 @@ class World:
         """The year of a person's birth, of a work or of a ship's launch."""
         relation = next(r for r in RELATIONS_OF[entity.kind] if r.object.startswith("year:"))
         return self._value(relation, entity.number)
+
+    @property
+    def _num_words(self) -> int:
+        titles = -(-self._title_slots("film").size // len(TITLES))
+        return self._places[""] + max(titles, self._num_borrowed)
 
     @property
     def _all(self) -> range:

@@ -54,10 +54,10 @@ def distill(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
     file = folder / "small.toml"
-    file.write_text(RECIPE.format(out=folder / "out", model=teacher))
+    file.write_text(RECIPE.format(out=folder / "out", model=student))
     return file
 
 

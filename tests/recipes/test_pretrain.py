@@ -41,6 +41,11 @@ model = "pretrain:small"
 [student]
 model = "pretrain:small"
 """
+NAME = re.compile(r"[A-Z][a-z]+")
+ENGLISH = set(
+    "The A Mount University Park River Prize Museum Herald Province Republic Quartet Works Rovers "
+    "Nights Rising Road Lanterns Return Winter Last Day Letters Beyond House Farewell Other".split()
+)
 TEXT = ["Wikipedia Title: Q: A: So the answer is: Follow up: Intermediate answer: of the in was"]
 
 
@@ -48,11 +53,6 @@ TEXT = ["Wikipedia Title: Q: A: So the answer is: Follow up: Intermediate answer
 def tokenizer() -> StepTokenizer:
     learnt = vocabulary.learn(TEXT, 600, 2048)
     return StepTokenizer(learnt, False, learnt.eos_token_id)
-
-
-def texts(tokenizer, sample):
-    decode = tokenizer.tokenizer.decode
-    return decode(sample.context_ids), decode(sample.completion_ids[:-1])
 
 
 def recipe(folder: Path) -> Path:
@@ -68,38 +68,50 @@ def test_any_text_can_be_read_and_digits_stand_alone(tokenizer) -> None:
     assert sum(tokenizer.tokenizer.decode([i]).strip() in set("1987") for i in ids) >= 4
 
 
-def test_what_is_read_holds_every_answer(tokenizer) -> None:
-    questions = list(lessons.reading(World(3, 300), tokenizer, 20, 0.5))
+def test_what_is_read_holds_every_answer() -> None:
+    questions = list(lessons.reading(World(3, 300), 20))
     assert len(questions) == 20
-    for samples in questions:
-        for sample in samples:
-            context, completion = texts(tokenizer, sample)
-            answer = re.fullmatch(r" So the answer is: (.*)\.", completion)
-            assert answer
-            assert answer[1] in context.split("\nQ: ")[0]
+    for text in chain.from_iterable(questions):
+        answer = re.fullmatch(r" So the answer is: (.*)\.", text["target"])
+        assert answer
+        assert answer[1] in text["prompt"].split("\nQ: ")[0]
 
 
 @pytest.mark.parametrize("strategy", ["ircot", "self-ask"])
-def test_the_gold_reasoner_states_nothing_that_its_prompt_does_not_hold(
-    tokenizer, strategy: str
-) -> None:
-    arguments = {"max_steps": 5, "top_k": 4, "lm_weight": 0.0}
-    questions = list(lessons.loop(World(3, 300), tokenizer, [strategy], 40, **arguments))
+def test_the_gold_reasoner_states_nothing_that_its_prompt_does_not_hold(strategy: str) -> None:
+    questions = list(lessons.loop(World(3, 300), [strategy], 40, max_steps=5, top_k=4))
+    wanted = {
+        "ircot": r" The .+? is (.+?)\.(?: So the answer is.*)?$",
+        "self-ask": r" ?(?:Intermediate answer: )?([A-Z].*)\n",
+    }[strategy]
     stated = 0
-    for samples in questions:
-        for sample in samples:
-            context, completion = texts(tokenizer, sample)
-            wanted = {
-                "ircot": r" The .+? is (.+?)\.(?: So the answer is.*)?$",
-                "self-ask": r" ?(?:Intermediate answer: )?([A-Z].*)\n",
-            }[strategy]
-            found = re.match(wanted, completion)
-            if found and "still to be found" not in completion and "Not found" not in completion:
-                stated += 1
-                name = re.sub(r" \(.*\)$", "", found[1])
-                assert name in context or name.startswith("Yes")
+    for text in chain.from_iterable(questions):
+        found = re.match(wanted, text["target"])
+        if found and not re.search("still to be found|Not found", text["target"]):
+            stated += 1
+            name = re.sub(r" \(.*\)$", "", found[1])
+            assert name in text["prompt"] + text["prefix"] or name.startswith("Yes")
     assert stated > 60
     assert len(questions) > 20
+
+
+def test_renaming_leaves_all_but_the_names_and_no_name_of_another_world(tmp_path: Path) -> None:
+    settings, world = load(recipe(tmp_path)).pretrain["small"], World(3, 300)
+    words = world.words()
+    assert {w for e in world.entities() for w in NAME.findall(world.title(e))} - ENGLISH <= words
+    plain = list(lessons.loop(world, ["ircot"], 20, max_steps=5, top_k=4))
+    for before, after in zip(plain, lessons.renamed(world, settings, plain), strict=True):
+        told = [text["prompt"] + text["prefix"] + text["target"] for text in before]
+        anew = [text["prompt"] + text["prefix"] + text["target"] for text in after]
+        pairs = {
+            pair
+            for old, new in zip(told, anew, strict=True)
+            for pair in zip(NAME.findall(old), NAME.findall(new), strict=True)
+            if pair[0] in words
+        }
+        assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs})
+        assert not words & {new for _, new in pairs}
+        assert [NAME.sub("", text) for text in told] == [NAME.sub("", text) for text in anew]
 
 
 def test_worlds_take_turns(tmp_path: Path, tokenizer) -> None:
