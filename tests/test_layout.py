@@ -32,14 +32,15 @@ NEIGHBOURS = {
     ("evaluation", "questions"),
 }
 BOTTOM = ROWS[-1]
+MODEL_ROOMS = ["steper_serve/generation/", "steper_serve/cli/doctor.py", "recipes/"]
 # Third parties with a place of their own.
 ONLY_IN = {
     "vllm": ["steper_serve/generation/vllm_engine.py"],
     "tantivy": ["steper_serve/retrieval/"],
     "pymilvus": ["steper_serve/retrieval/"],
     "gradio": ["ui/", "steper_serve/ui/"],
-    "torch": ["steper_serve/generation/", "steper_serve/cli/doctor.py", "recipes/"],
-    "transformers": ["steper_serve/generation/", "steper_serve/cli/doctor.py", "recipes/"],
+    "torch": [*MODEL_ROOMS, "benchmarks/training.py"],
+    "transformers": [*MODEL_ROOMS, "benchmarks/training.py"],
     "deepspeed": ["recipes/"],
 }
 FOLDERS = ["steper_serve", "ui", "benchmarks", "recipes"]

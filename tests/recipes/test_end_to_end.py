@@ -1,4 +1,4 @@
-"""The recipe as a user starts it: all stages, real index, engine and trainer, on a small world."""
+"""The recipe as a user starts it: all stages, real index, engine and trainer, on bundled data."""
 
 import json
 import subprocess
@@ -15,11 +15,15 @@ out = "{out}"
 
 [[datasets]]
 name = "train"
-fictional = {{ seed = 150, passages = 400, questions = 48 }}
+corpus = "{corpus}/corpus.jsonl"
+questions = "{corpus}/questions.jsonl"
+limit = 48
 
 [[dev]]
 name = "unseen"
-fictional = {{ seed = 151, passages = 400, questions = 16 }}
+corpus = "{corpus}/corpus.jsonl"
+questions = "{corpus}/questions.jsonl"
+limit = 16
 
 [teacher]
 model = "{model}"
@@ -57,7 +61,8 @@ def distill(*arguments: str) -> str:
 def recipe(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
     file = folder / "small.toml"
-    file.write_text(RECIPE.format(out=folder / "out", model=student))
+    corpus = student.with_name("corpus")
+    file.write_text(RECIPE.format(out=folder / "out", model=student, corpus=corpus))
     return file
 
 
