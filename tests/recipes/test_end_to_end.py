@@ -57,6 +57,10 @@ def distill(*arguments: str) -> str:
     return done.stdout
 
 
+def lines_of(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
@@ -73,9 +77,9 @@ def test_all_stages_make_students_that_vllm_serves_and_a_second_run_repeats_noth
     printed = distill("run", str(recipe))
     out = recipe.parent / "out"
 
-    asked = [json.loads(line) for line in (out / "rollouts/train.jsonl").open()]
+    asked = lines_of(out / "rollouts/train.jsonl")
     assert len({record["id"] for record in asked}) == len(asked) == 48
-    kept = [json.loads(line) for line in (out / "kept/train.jsonl").open()]
+    kept = lines_of(out / "kept/train.jsonl")
     assert 12 < len(kept) <= 48
 
     for name in ("vanilla-kd-seed0", "steper-seed0"):
