@@ -74,9 +74,9 @@ class World:
 
     def entities(self) -> Iterator[Entity]:
         """Every entity, in an order that mixes the kinds."""
-        kinds = [(name, count) for name, count in self.counts.items()]
-        for place in map(Permutation.of(self.num_passages, self.seed, "order"), self._all):
-            for name, count in kinds:
+        order = Permutation.of(self.num_passages, self.seed, "order")
+        for place in map(order, range(self.num_passages)):
+            for name, count in self.counts.items():
                 if place < count:
                     yield Entity(name, place)
                     break
@@ -174,10 +174,6 @@ class World:
     def _num_words(self) -> int:
         titles = -(-self._title_slots("film").size // len(TITLES))
         return self._places[""] + max(titles, self._num_borrowed)
-
-    @property
-    def _all(self) -> range:
-        return range(self.num_passages)
 
     @cached_property
     def _roles(self) -> dict[str, tuple[int, int]]:
@@ -282,19 +278,22 @@ class World:
         place = entity.number % _NAMESAKE_WORKS
         return place == 1 or (place == 0 and entity.number + 1 < self.counts[entity.kind])
 
+    @property
+    def _namesake_distance(self) -> int:
+        """Between the numbers of two people of one name; half of all, so that roles differ."""
+        return self.counts["person"] // 2 // _NAMESAKE_PEOPLE * _NAMESAKE_PEOPLE + 1
+
     def _person_bearer(self, number: int) -> int:
         """The number whose name a person bears."""
         if number % _NAMESAKE_PEOPLE != 1:
             return number
-        half = self.counts["person"] // 2 // _NAMESAKE_PEOPLE * _NAMESAKE_PEOPLE
-        elder = number + half + 1
+        elder = number + self._namesake_distance
         return elder if elder < self.counts["person"] else number
 
     def _person_told_apart(self, person: Entity) -> str:
         other = self._person_bearer(person.number)
         if other == person.number:
-            half = self.counts["person"] // 2 // _NAMESAKE_PEOPLE * _NAMESAKE_PEOPLE
-            other = person.number - half - 1
+            other = person.number - self._namesake_distance
             if other < 0 or self._person_bearer(other) != person.number or other == person.number:
                 return ""
         role = self.role(person)
