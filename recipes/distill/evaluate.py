@@ -25,6 +25,7 @@ from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.models import Opened, OpenModel
 from steper_serve.recipes.distill.rollout import Job
 from steper_serve.recipes.distill.sections import DatasetConfig, ModelConfig, StepEnd
+from steper_serve.strategies import few_shot_prompts
 from steper_serve.trajectory import Retriever
 
 
@@ -146,7 +147,7 @@ async def _examine(
     for trial in left:  # before an engine is started for nothing
         if trial.dev.name not in exams:
             exams[trial.dev.name] = _exam(config, trial.dev)
-    few_shot = models.few_shot_prompts(subject.source)
+    few_shot = few_shot_prompts(subject.source.prompts)
     async with open_model(subject.source) as (model, format):
         for trial in left:
             ending = replace(format, step_end=trial.step_end)

@@ -12,7 +12,7 @@ from steper_serve.loop import Loop
 from steper_serve.recipes.distill.config import Config, pretrained
 from steper_serve.recipes.distill.failures import StageMissing
 from steper_serve.recipes.distill.sections import ModelConfig
-from steper_serve.strategies import STRATEGIES, FewShot, demonstrations
+from steper_serve.strategies import FewShot
 from steper_serve.trajectory import LanguageModel, PromptFormat, Retriever
 
 Opened = tuple[LanguageModel, PromptFormat]
@@ -37,18 +37,6 @@ def resolved(config: Config, model: ModelConfig) -> ModelConfig:
             f"there is no model in {path}: run `steper-serve distill pretrain` first"
         )
     return model.model_copy(update={"model": path})
-
-
-def few_shot_prompts(model: ModelConfig) -> Mapping[str, FewShot]:
-    """The few-shot prompt of each strategy, the project's own or those in `model.prompts`.
-
-    Raises:
-        ConfigurationError: a prompt file cannot be read.
-    """
-    return {
-        name: demonstrations.load(strategy.prompt_file, model.prompts)
-        for name, strategy in STRATEGIES.items()
-    }
 
 
 def loop_of(

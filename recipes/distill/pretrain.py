@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from steper_serve import fictional
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import lessons, manifest, vocabulary
+from steper_serve.recipes.distill import growth, lessons, manifest, vocabulary
 from steper_serve.recipes.distill.batches import collate, grouped
 from steper_serve.recipes.distill.config import Config, digest, load
 from steper_serve.recipes.distill.failures import DiskFailed
@@ -77,7 +77,7 @@ class _Training:
         self._config, self._settings, self._folder, self._name = config, settings, folder, name
         torch.manual_seed(settings.seed)
         self._tokenizer = _tokenizer(settings)
-        self._model = TargetModel(_new_model(settings))
+        self._model = TargetModel(_new_model(settings, self._tokenizer))
         self._optimizers = _optimizers(self._model, settings)
         self._num_steps = self._num_tokens = 0
         self._seconds = 0.0
@@ -223,7 +223,7 @@ class _Training:
         )
 
 
-def _new_model(settings: PretrainConfig) -> Any:
+def _new_model(settings: PretrainConfig, tokenizer: StepTokenizer) -> Any:
     config = LlamaConfig(
         vocab_size=settings.vocabulary,
         hidden_size=settings.width,
@@ -238,7 +238,10 @@ def _new_model(settings: PretrainConfig) -> Any:
         pad_token_id=1,
     )
     made_from: Any = AutoModelForCausalLM.from_config
-    return made_from(config, attn_implementation="sdpa")
+    model = made_from(config, attn_implementation="sdpa")
+    if settings.start:
+        growth.grow(model, tokenizer.tokenizer, settings.start)
+    return model
 
 
 def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.optim.Optimizer]:

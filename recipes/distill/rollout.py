@@ -30,6 +30,7 @@ from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.models import OpenModel
 from steper_serve.recipes.distill.records import Appender, Record
 from steper_serve.recipes.distill.sections import DatasetConfig
+from steper_serve.strategies import few_shot_prompts
 from steper_serve.trajectory import Sampling, Trajectory
 
 
@@ -93,7 +94,7 @@ async def run(config: Config, open_model: OpenModel, *, retry_failed: bool = Fal
         return done
     start = time.perf_counter()
     teacher = models.resolved(config, config.teacher)
-    few_shot = models.few_shot_prompts(teacher)
+    few_shot = few_shot_prompts(teacher.prompts)
     sources = [  # before a teacher is started for nothing
         (d, datasets.read_questions(config, d), datasets.open_index(config, d))
         for d in config.datasets

@@ -264,7 +264,7 @@ class EvaluateConfig(Section):
 
 
 class PretrainConfig(Section):
-    """[pretrain.NAME]: a Llama made from scratch on invented worlds.
+    """[pretrain.NAME]: a Llama made on invented worlds, from scratch or from `start`, a folder.
 
     `reading_tokens` of passages and single-hop questions, then `loop_tokens` of the gold
     reasoner's trajectories by `strategies` (none for a model that only reads; one that is named
@@ -274,6 +274,7 @@ class PretrainConfig(Section):
     `decay_from` of the tokens on.
     """
 
+    start: Path | None = None
     layers: Count
     width: Count
     heads: Count

@@ -15,7 +15,7 @@ from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.loop import Loop
 from steper_serve.retrieval import bm25
 from steper_serve.settings import Settings
-from steper_serve.strategies import STRATEGIES, demonstrations
+from steper_serve.strategies import few_shot_prompts
 from steper_serve.trajectory import LanguageModel, PromptFormat
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ async def open_loop(settings: Settings) -> AsyncIterator[Loop]:
     Raises:
         SteperError: the index, the model or a prompt file cannot be used; the message says why.
     """
-    few_shot = {
-        name: demonstrations.load(strategy.prompt_file, settings.prompts)
-        for name, strategy in STRATEGIES.items()
-    }
+    few_shot = few_shot_prompts(settings.prompts)
     retriever = bm25.Bm25Retriever.open(index_directory(settings))
     async with open_model(settings) as (model, format):
         yield Loop(

@@ -6,14 +6,16 @@ stop rule and parser in it, and enter it in `STRATEGIES`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from steper_serve.strategies import demonstrations
 from steper_serve.strategies.demonstrations import FewShot
 from steper_serve.strategies.ircot import direct, ircot, single
 from steper_serve.strategies.options import Options
 from steper_serve.strategies.self_ask import self_ask
 from steper_serve.trajectory import Flow, PromptFormat
 
-__all__ = ["STRATEGIES", "FewShot", "Options", "Strategy", "options_for"]
+__all__ = ["STRATEGIES", "FewShot", "Options", "Strategy", "few_shot_prompts", "options_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,18 @@ STRATEGIES: Mapping[str, Strategy] = {
     "single": Strategy(single, "ircot.toml"),
     "direct": Strategy(direct, "direct.toml"),
 }
+
+
+def few_shot_prompts(folder: Path | None) -> Mapping[str, FewShot]:
+    """The few-shot prompt of each strategy: the project's own, or those in `folder`.
+
+    Raises:
+        ConfigurationError: a prompt file cannot be read.
+    """
+    return {
+        name: demonstrations.load(strategy.prompt_file, folder)
+        for name, strategy in STRATEGIES.items()
+    }
 
 
 def options_for(strategy: str, format: PromptFormat, few_shot: FewShot) -> Options:
