@@ -1,10 +1,10 @@
-"""Stage 0, `pretrain`: a small model from scratch, where no model can be had or none will do.
+"""Stage 0, `pretrain`: a small model of one's own, where no model can be had or none will do.
 
     python -m steper_serve.recipes.distill.pretrain CONFIG.toml NAME
 
-It reads passages of invented worlds first (`lessons.reading`), then, if strategies are named,
-learns the loop from the gold reasoner (`lessons.loop`), a few questions of each world. Matrices are
-trained by Muon and the rest by AdamW (both torch's own), in bfloat16 with float32 weights; the
+From nothing, or from a smaller one (growth.py), it reads passages of invented worlds
+(`lessons.reading`) and then, if strategies are named, learns the loop from the gold reasoner
+(`lessons.loop`), a few questions of each world. Matrices are trained by Muon and the rest by AdamW (both torch's own), in bfloat16 with float32 weights; the
 learning rate warms up and falls linearly to nothing. Killed and started again it goes on from its
 last checkpoint. What is left out: several ranks, and distillation (train.py).
 """
@@ -38,7 +38,7 @@ from steper_serve.recipes.distill.tokenization import StepTokenizer
 _VOCABULARY_WORLDS, _VOCABULARY_PASSAGES = 12, 1500
 _SECONDS_BETWEEN_CHECKPOINTS = 300
 # Tokens a second of a model of a million parameters, on two cores with AVX-512.
-_TOKENS_A_SECOND = 32_000
+_TOKENS_A_SECOND = 24_000
 _BETAS, _MAX_GRAD_NORM = (0.9, 0.95), 1.0
 
 
@@ -210,7 +210,7 @@ class _Training:
             or "no loop: it reads, and answers at once"
         )
         return (
-            f"# {name}\n\nA Llama of {size / 1e6:.1f}M parameters, made from scratch by "
+            f"# {name}\n\nA Llama of {size / 1e6:.1f}M parameters, made {_origin(settings)} by "
             f"stage 0 of the recipe on invented worlds (of {settings.passages_per_world:,} "
             f"passages; seeds that are {settings.first_seed} to {settings.last_seed} modulo 256, "
             f"{settings.questions_per_world} questions of each); it knows no fact by heart.\n\n"
@@ -221,6 +221,10 @@ class _Training:
             f"recipe `{self._config.name}` (hash {self._hash}), seed {settings.seed}.\n"
             f"- Settings: `{settings.model_dump_json()}`\n"
         )
+
+
+def _origin(settings: PretrainConfig) -> str:
+    return f"from `{settings.start}`" if settings.start else "from scratch"
 
 
 def _new_model(settings: PretrainConfig, tokenizer: StepTokenizer) -> Any:
