@@ -17,6 +17,7 @@ COPY requirements/cuda.lock requirements/cuda.lock
 RUN pip install --requirement requirements/cuda.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY steper_serve steper_serve
+COPY benchmarks benchmarks
 RUN pip install --no-deps .
 
 # --- run: no compiler but the one that Triton needs, no root ---------------------------------

@@ -1,6 +1,6 @@
 """Retrieval: what each way of reading words finds for the question alone, and how fast.
 
-    python -m benchmarks.retrieval DATASET_DIR... [--json]
+    python -m steper_serve.benchmarks.retrieval DATASET_DIR... [--json]
 
 A dataset is a folder with `corpus.jsonl` and `questions.jsonl` (question, supporting_titles). It
 goes through the product's own readers, index and retriever, with one `Reading` after another.
@@ -8,7 +8,7 @@ Recall is the share of a question's supporting titles among the titles of the to
 over questions; "complete" is the share of questions with all of them. Speeds are of one thread;
 each index is built once and each question asked twice, the second time measured.
 
-What is left out: retrieval inside the loop (benchmarks.answers).
+What is left out: retrieval inside the loop (bench accuracy).
 """
 
 import json

@@ -2,7 +2,8 @@
 
     pip install --target var/trl --no-deps trl==1.16.0 datasets multiprocess pandas \
         python-dateutil tzdata xxhash
-    python -m benchmarks.training runs/fictional/examples/train.parquet MODEL --trl var/trl
+    python -m steper_serve.benchmarks.training \
+        runs/fictional/examples/train.parquet MODEL --trl var/trl
 
 Both train the same model on the same step samples, once over, with AdamW in bfloat16, the same
 number of samples a step and the loss on completions alone; ours from the command line. They take
@@ -123,12 +124,13 @@ def _ours(file: Path, model: Path, out: Path, *, shared: bool) -> float:
     _run([sys.executable, "-m", train, str(recipe), "--student", "steper"], {})
     lines = (out / "students" / "steper-seed0" / "logs" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
-    seconds = [step["tokens"] / step["tokens_per_second"] for step in steps]
-    return sum(seconds[1:]) * sum(s["tokens"] for s in steps) / sum(s["tokens"] for s in steps[1:])
+    seconds = [float(step["tokens"] / step["tokens_per_second"]) for step in steps]
+    tokens = [int(step["tokens"]) for step in steps]
+    return sum(seconds[1:]) * sum(tokens) / sum(tokens[1:])
 
 
 def _trl(file: Path, model: Path, trl: Path) -> float:
-    command = [sys.executable, "-m", "benchmarks.training", str(file), str(model)]
+    command = [sys.executable, "-m", "steper_serve.benchmarks.training", str(file), str(model)]
     printed = _run([*command, "--trl", str(trl), "--as-trl"], {"PYTHONPATH": str(trl.resolve())})
     return float(json.loads(printed.splitlines()[-1])["seconds"])
 

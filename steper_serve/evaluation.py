@@ -1,8 +1,8 @@
 """A question set through the loop, and scored.
 
-`run` puts questions through `Loop.run`, so many at once, and hands over each as it ends; `score`
-compares one with its gold answers; `summary` draws means with 95% intervals over all of them, of
-each type and of each number of hops. Used by the recipe (rollouts, evaluations) and by
+`run` puts questions through `Loop.run`, so many at once (crew), and hands over each as it ends;
+`score` compares one with its gold answers; `summary` draws means with 95% intervals over all of
+them, of each type and of each number of hops. Used by the recipe (rollouts, evaluations) and by
 benchmarks. What is left out: where outcomes are kept, and opening models and indexes.
 
 EM and F1 are the official ones of HotpotQA over the final answer, Acc is the paper's (section
@@ -10,7 +10,6 @@ EM and F1 are the official ones of HotpotQA over the final answer, Acc is the pa
 generated text (`acc_generated`). A failed question scores 0 in all of them.
 """
 
-import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,16 +20,17 @@ from typing import Any
 import numpy as np
 
 from steper_serve import answers
-from steper_serve.errors import EngineUnavailable, SteperError
+from steper_serve.crew import answer_all
+from steper_serve.errors import SteperError
 from steper_serve.loop import Ask, Loop
 from steper_serve.questions import Question
-from steper_serve.trajectory import LanguageModel, Sampling, Trajectory
+from steper_serve.trajectory import LanguageModel, Sampling, Trajectory, Usage
 
-# So many questions in a row that found the engine unavailable mean that it is down.
-MOST_UNAVAILABLE = 16
 _RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 50
 _SCORED = ("em", "f1", "acc", "acc_generated")
+HEAD = ("", "questions", "EM", "F1", "Acc", "Acc*", "steps", "tokens", "recall", "complete")
+NOTE = "Acc*: a gold answer stands anywhere in the generated text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,23 @@ class Outcome:
     trajectory: Trajectory | None
     error: SteperError | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a score is drawn from.
+
+    Args:
+        answer: the final one.
+        thoughts: of all steps, in order.
+        titles: of every passage that was retrieved.
+        usage: tokens over all steps.
+    """
+
+    answer: str
+    thoughts: tuple[str, ...]
+    titles: frozenset[str]
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +111,16 @@ async def run(
         EngineUnavailable: the model is down. Questions that ended so are not handed over: they
             are as if they had not been asked. All others have been.
     """
-    crew = _Crew(loop, iter(questions), take, sampling, model_for)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(crew.work())
-    except ExceptionGroup as errors:
-        raise _the_cause(errors) from None
-    crew.hand_over()
+
+    async def answer(question: Question) -> Outcome:
+        model = loop.model if model_for is None else model_for(question)
+        return await _answer(replace(loop, model=model), question, sampling)
+
+    async def check() -> None:
+        if model_for is None:
+            await loop.model.check()
+
+    await answer_all(questions, answer, take, concurrency=concurrency, check=check)
 
 
 async def evaluate(
@@ -125,24 +144,35 @@ async def evaluate(
 
 def score(question: Question, trajectory: Trajectory | None, seconds: float = 0.0) -> Score:
     """The score of a trajectory, or of the failure that stands in its place (None)."""
-    gold = question.answers
-    answer = trajectory.answer if trajectory else ""
-    steps = trajectory.steps if trajectory else ()
-    usage = trajectory.usage if trajectory else None
-    generated = " ".join(step.thought for step in steps)
-    recall = _recall(question, trajectory)
+    if trajectory is None:
+        return score_answer(question, None, seconds)
+    answered = Answered(
+        answer=trajectory.answer,
+        thoughts=tuple(step.thought for step in trajectory.steps),
+        titles=frozenset(passage.title for passage in trajectory.passages),
+        usage=trajectory.usage,
+    )
+    return score_answer(question, answered, seconds)
+
+
+def score_answer(question: Question, answered: Answered | None, seconds: float = 0.0) -> Score:
+    """The score of an answer, or of the failure that stands in its place (None)."""
+    failed, gold = answered is None, question.answers
+    answered = answered or Answered("", (), frozenset(), Usage())
+    answer, generated = answered.answer, " ".join(answered.thoughts)
+    recall = _recall(question, answered.titles)
     return Score(
         id=question.id,
         type=question.type,
         hops=question.hops,
-        failed=trajectory is None,
+        failed=failed,
         em=answers.exact_match(answer, gold),
         f1=answers.f1(answer, gold),
         acc=answers.accuracy(answer, gold),
         acc_generated=answers.accuracy(generated, gold),
-        num_steps=len(steps),
-        num_generated_tokens=usage.num_completion_tokens if usage else 0,
-        num_prompt_tokens=usage.num_prompt_tokens if usage else 0,
+        num_steps=len(answered.thoughts),
+        num_generated_tokens=answered.usage.num_completion_tokens,
+        num_prompt_tokens=answered.usage.num_prompt_tokens,
         recall=recall,
         complete=None if recall is None else float(recall == 1.0),
         seconds=seconds,
@@ -153,7 +183,8 @@ def summary(scores: Sequence[Score], seed: int = 0) -> dict[str, Any]:
     """Means over all questions, and the same of each type and each number of hops.
 
     A scored share is {"mean", "low", "high"}: the mean and its percentile-bootstrap 95%
-    interval (2,000 resamples of the questions; the same `seed` gives the same interval).
+    interval (2,000 resamples of the questions; the same `seed` gives the same interval). A
+    question that was asked several times counts once, with its mean.
 
     Raises:
         ValueError: there is no score.
@@ -182,88 +213,47 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Summaries by name as aligned lines, for a terminal."""
-    head = ("", "questions", "EM", "F1", "Acc", "Acc*", "steps", "tokens", "recall", "complete")
-    lines = [head, *(_row(name, row) for name, row in rows.items())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines = [HEAD, *(cells(name, row) for name, row in rows.items())]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    return "\n".join([*shown, "Acc*: a gold answer stands anywhere in the generated text"])
+    return "\n".join([*shown, NOTE])
 
 
-class _Crew:
-    """Workers that share one supply of questions."""
-
-    def __init__(
-        self,
-        loop: Loop,
-        supply: Iterator[Question],
-        take: Take,
-        sampling: Sampling,
-        model_for: ModelFor | None,
-    ) -> None:
-        self._loop = loop
-        self._supply = supply
-        self._take = take
-        self._sampling = sampling
-        self._model_for = model_for
-        self._unavailable: list[Outcome] = []
-
-    async def work(self) -> None:
-        for question in self._supply:
-            outcome = await self._answer(question)
-            if isinstance(outcome.error, EngineUnavailable):
-                await self._hold_back(outcome)
-            else:
-                self.hand_over()
-                self._take(outcome)
-
-    async def _answer(self, question: Question) -> Outcome:
-        loop = self._loop
-        if self._model_for is not None:
-            loop = replace(loop, model=self._model_for(question))
-        start = time.perf_counter()
-        ask = Ask(question.question, sampling=self._sampling)
-        try:
-            trajectory = await loop.run(ask)
-        except SteperError as error:
-            return Outcome(question, None, error, time.perf_counter() - start)
-        return Outcome(question, trajectory, None, time.perf_counter() - start)
-
-    async def _hold_back(self, outcome: Outcome) -> None:
-        """Was it this question, or is the model down? Then the question was never asked."""
-        if self._model_for is None:
-            await self._loop.model.check()
-        self._unavailable.append(outcome)
-        if len(self._unavailable) >= MOST_UNAVAILABLE and outcome.error is not None:
-            self._unavailable = []
-            raise outcome.error
-
-    def hand_over(self) -> None:
-        """Something was answered, so what was held back had failed on its own account."""
-        held, self._unavailable = self._unavailable, []
-        for outcome in held:
-            self._take(outcome)
+def cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A summary as a row of a table under `HEAD`."""
+    scored = tuple(share(row[key]) for key in _SCORED)
+    recall = tuple(
+        "–" if row[key] is None else f"{row[key]:.3f}"
+        for key in ("retrieval_recall", "retrieval_complete")
+    )
+    took = (f"{row['mean_steps']:.2f}", f"{row['mean_generated_tokens']:.1f}")
+    return (name, f"{row['num_questions']}", *scored, *took, *recall)
 
 
-def _the_cause(errors: ExceptionGroup[Exception]) -> Exception:
-    """The error that ended a run; one that nobody foresaw goes before those of this project."""
-    foreseen, others = errors.split(SteperError)
-    chosen = others or foreseen
-    return chosen.exceptions[0] if chosen else errors
+def share(value: Mapping[str, float]) -> str:
+    """A scored share of a summary with its interval."""
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def _recall(question: Question, trajectory: Trajectory | None) -> float | None:
+async def _answer(loop: Loop, question: Question, sampling: Sampling) -> Outcome:
+    start = time.perf_counter()
+    try:
+        trajectory = await loop.run(Ask(question.question, sampling=sampling))
+    except SteperError as error:
+        return Outcome(question, None, error, time.perf_counter() - start)
+    return Outcome(question, trajectory, None, time.perf_counter() - start)
+
+
+def _recall(question: Question, found: frozenset[str]) -> float | None:
     wanted = set(question.supporting_titles)
-    if not wanted:
-        return None
-    found = {passage.title for passage in trajectory.passages} if trajectory else set()
-    return len(wanted & found) / len(wanted)
+    return len(wanted & found) / len(wanted) if wanted else None
 
 
 def _means(scores: Sequence[Score], seed: int) -> dict[str, Any]:
-    means: dict[str, Any] = {"num_questions": len(scores)}
+    means: dict[str, Any] = {"num_questions": len({s.id for s in scores})}
     means["num_failed"] = sum(s.failed for s in scores)
     for name in _SCORED:
-        values = [getattr(s, name) for s in scores]
+        values = _of_each_question(scores, name)
         low, high = interval(values, seed)
         means[name] = {"mean": fmean(values), "low": low, "high": high}
     means["mean_steps"] = fmean(s.num_steps for s in scores)
@@ -274,6 +264,13 @@ def _means(scores: Sequence[Score], seed: int) -> dict[str, Any]:
     return means | _retrieval(scores)
 
 
+def _of_each_question(scores: Sequence[Score], name: str) -> list[float]:
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for s in scores:
+        values[s.id].append(getattr(s, name))
+    return [fmean(each) for each in values.values()]
+
+
 def _retrieval(scores: Sequence[Score]) -> dict[str, float | None]:
     found: defaultdict[str, list[float]] = defaultdict(list)
     for s in scores:
@@ -282,20 +279,6 @@ def _retrieval(scores: Sequence[Score]) -> dict[str, float | None]:
             found["retrieval_complete"].append(s.complete)
     names = ("retrieval_recall", "retrieval_complete")
     return {name: fmean(found[name]) if found[name] else None for name in names}
-
-
-def _row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    scored = tuple(_share(row[key]) for key in _SCORED)
-    recall = tuple(
-        "–" if row[key] is None else f"{row[key]:.3f}"
-        for key in ("retrieval_recall", "retrieval_complete")
-    )
-    took = (f"{row['mean_steps']:.2f}", f"{row['mean_generated_tokens']:.1f}")
-    return (name, f"{row['num_questions']}", *scored, *took, *recall)
-
-
-def _share(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from statistics import NormalDist, fmean
 
 import pytest
 
-from steper_serve import evaluation, questions
+from steper_serve import crew, evaluation, questions
 from steper_serve.errors import CorpusError, EngineFailed, EngineUnavailable, SteperError
 from steper_serve.evaluation import Outcome, evaluate, interval, run, score, summary
 from steper_serve.generation.scripted import ScriptedModel
@@ -91,7 +91,7 @@ async def test_many_in_a_row_that_find_no_engine_end_the_run():
     with pytest.raises(EngineUnavailable, match="busy"):
         await run(loop(model), [question(n) for n in range(99)], taken.append, concurrency=1)
     assert taken == []
-    assert len(model.requests) == evaluation.MOST_UNAVAILABLE
+    assert len(model.requests) == crew.MOST_UNAVAILABLE
 
 
 async def test_a_few_that_find_no_engine_are_failures_of_their_own():

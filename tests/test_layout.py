@@ -17,18 +17,19 @@ ROWS = [
     ["cli"],
     ["api", "ui", "benchmarks", "recipes"],
     ["evaluation", "questions"],
-    ["drivers", "loop", "trace"],
+    ["drivers", "loop", "trace", "crew"],
     ["strategies", "retrieval", "generation", "corpus", "fictional"],
-    ["trajectory", "answers", "errors"],
+    ["trajectory", "answers", "errors", "journal"],
 ]
 # Rooms that a module is in although its name is another.
 ALSO = {"settings": "cli", "__main__": "cli"}
-# Within a row: the driver's row is one story, an error carries steps, and what is evaluated is
-# a set of questions.
+# Within a row: the driver's row is one story, an error carries steps, a journal fails with one,
+# and what is evaluated is a set of questions.
 NEIGHBOURS = {
     ("loop", "drivers"),
     ("trace", "drivers"),
     ("errors", "trajectory"),
+    ("journal", "errors"),
     ("evaluation", "questions"),
 }
 BOTTOM = ROWS[-1]

@@ -20,7 +20,7 @@ from steper_serve.trajectory import Passage
 _RETRIES = 3
 # A search of 16,000 passages takes 0.3 ms (p95 0.7); handing it to a thread and back cost 0.4 ms
 # to an idle event loop, 1.2 ms to one that streams and 8 ms to one with 32 streams
-# (benchmarks.answers on 2 cores).
+# (bench latency on 2 cores).
 _QUICK_DOCUMENTS = 20_000
 
 

@@ -1,0 +1,173 @@
+"""Append-only files of JSON lines that survive a kill and a full disk, and files written at once.
+
+A line is written in one piece and followed by a line end, so that what has none is what a kill
+left of a line: it counts for nothing, and is cut off before anything is appended. What is left
+out: what a line means.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from steper_serve.errors import SteperError
+
+Record = Mapping[str, Any]
+
+_FSYNC_SECONDS = 1.0
+
+
+class BadRecord(SteperError):
+    """A line of a file is not what this project would have written there."""
+
+    code = "bad_record"
+
+
+class DiskFailed(SteperError):
+    """A file could not be written: the disk is full, or it refused. What was whole stays so."""
+
+    code = "disk_failed"
+
+
+class Appender:
+    """Open a file to append records to; a context manager.
+
+    The file is locked: two processes that append would do everything twice. Every record
+    reaches the operating system at once, so that a kill loses none, and the disk within about a
+    second, so that a loss of power loses little.
+
+    Raises:
+        DiskFailed: the file cannot be opened, or another process appends to it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._path = file
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._file = file.open("ab", buffering=0)
+        except OSError as error:
+            raise DiskFailed(f"cannot append to {file}: {error}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._size = _cut_torn_line(file)
+        except BlockingIOError as error:
+            self._file.close()
+            raise DiskFailed(f"another process is writing {file}: let it end first") from error
+        except OSError as error:
+            self._file.close()
+            raise DiskFailed(f"cannot append to {file}: {error}") from error
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # what was written stays written
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def append(self, record: Record) -> None:
+        """Add a record, whole or not at all.
+
+        Raises:
+            DiskFailed: the disk is full or refused; no part of the record is left behind.
+        """
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode(errors="replace")
+        try:
+            _write_all(self._file.fileno(), line)
+            if time.monotonic() - self._synced > _FSYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            with suppress(OSError):  # or the next start cuts it off
+                os.truncate(self._path, self._size)
+            raise DiskFailed(
+                f"cannot append to {self._path}: {error}. Every record before it is kept: make "
+                "room and start the same command again."
+            ) from error
+        self._size += len(line)
+
+
+def read(file: Path) -> Iterator[tuple[int, Record]]:
+    """Every whole record with the number of its line; nothing if there is no file.
+
+    Raises:
+        BadRecord: a whole line is not a JSON object, or the file cannot be read.
+    """
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.endswith(b"\n"):
+                    yield number, _parse(line, file, number)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadRecord(f"cannot read {file}: {error}") from error
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write `value` to `file` as indented JSON, in one step; see `write_text`."""
+    write_text(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write `text` to `file` in one step: to a file beside it, which then takes its name.
+
+    Raises:
+        DiskFailed: the disk refused; what was there before is untouched.
+    """
+    beside = file.with_name(f"{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8", errors="replace") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
+
+
+def _parse(line: bytes, file: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise BadRecord(
+            f"{file}, line {number} is not JSON ({error}): delete that line and start again"
+        ) from error
+    if not isinstance(record, dict):
+        raise BadRecord(f"{file}, line {number} is not a JSON object: delete that line")
+    return record
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:  # a disk that is filling up takes a part
+        data = data[os.write(descriptor, data) :]
+
+
+def _cut_torn_line(file: Path) -> int:
+    """Cut off what follows the last line end; the size that is left."""
+    size = end = file.stat().st_size
+    with file.open("rb") as stream:
+        while end > 0:
+            start = max(0, end - 65536)
+            stream.seek(start)
+            found = stream.read(end - start).rfind(b"\n")
+            end = start if found < 0 else start + found + 1
+            if found >= 0:
+                break
+    if end < size:
+        os.truncate(file, end)
+    return end
