@@ -1,32 +1,185 @@
-"""A server to measure: the one at a URL, or the bundled one, started for the purpose."""
+"""What is measured: a server at a URL, or one that is started here for the purpose.
 
+A server that was started here ends with the benchmark, also where that is killed (Linux). What
+is left out: questions and answers (client).
+"""
+
+import hashlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 
+from steper_serve.benchmarks.failures import ServerFailed
+from steper_serve.errors import ConfigurationError
+
+STUDENT = "student"
 _READY = re.compile(r"Ready after .*?: (?P<url>http://\S+/v1)")
+_NAMED_URL = re.compile(r"(?:(?P<name>[^=/:]+)=)?(?P<url>https?://.+)")
+_NUMBER = re.compile(r"(?P<digits>\d+(?:\.\d+)?(?:[eE]\d+)?)(?P<unit>[KMBT]?)")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_LINES_KEPT = 40
+_END_SECONDS = 30
+# Asks the kernel to end the server when the benchmark dies, and becomes the server.
+_ENDS_WITH_PARENT = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One thing to be measured.
+
+    Args:
+        name: what tables call it; results are kept apart by it.
+        url: of a running server, up to /v1; None for one that is started.
+        model: model directory or hub id of one that is started; None for the bundled student.
+        flags: what else `steper-serve serve` is given.
+        num_parameters: of its model; None where unknown.
+        weights: digest of a model directory's files (names, sizes, times); "" of others.
+    """
+
+    name: str
+    url: str | None = None
+    model: str | None = None
+    flags: tuple[str, ...] = ()
+    num_parameters: int | None = None
+    weights: str = ""
+
+
+def all_served(
+    endpoints: Sequence[str],
+    models: Sequence[str],
+    flags: Sequence[str],
+    parameters: Sequence[str],
+) -> list[Served]:
+    """What the command line names, endpoints first; the bundled student if it names nothing.
+
+    Raises:
+        ConfigurationError: something is not of its form, or two have one name.
+    """
+    sizes = dict(_size(text) for text in parameters)
+    found = [_endpoint(text, sizes) for text in endpoints]
+    wanted = list(models) or ([] if endpoints else [STUDENT])
+    found += [_started(text, tuple(flags), sizes) for text in wanted]
+    names = [served.name for served in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"two servers are called {name!r}: write NAME=… to tell them")
+    if unknown := [name for name in sizes if name not in names]:
+        raise ConfigurationError(
+            f"--parameters names {unknown[0]!r}, which is not served; there is {', '.join(names)}"
+        )
+    return found
 
 
 @contextmanager
-def server(endpoint: str | None, *flags: str) -> Iterator[str]:
-    """The base URL (up to /v1) of `endpoint`, or of a bundled server with these flags."""
-    if endpoint is not None:
-        yield endpoint
+def running(served: Served, index: Path | None) -> Iterator[str]:
+    """The base URL (up to /v1) of what is served; a server that had to be started ends with it.
+
+    Raises:
+        ServerFailed: it did not start; the message holds what it said.
+    """
+    if served.url is not None:
+        yield served.url
         return
-    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    model = [] if served.model is None else ["--model", served.model]
+    search = [] if index is None else ["--index", str(index)]
+    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0"]
+    with started([*command, *model, *search, *served.flags]) as url:
+        yield url
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[str]:
+    """The URL that the process of `command` says on standard error once it is ready.
+
+    Raises:
+        ServerFailed: it ended before.
+    """
+    wrapped = [sys.executable, "-c", _ENDS_WITH_PARENT, *command]
+    with subprocess.Popen(wrapped, stderr=subprocess.PIPE, text=True) as process:
+        said: deque[str] = deque(maxlen=_LINES_KEPT)
         try:
-            yield _url(process)
+            yield _url(process, said)
         finally:
             process.terminate()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def _url(process: "subprocess.Popen[str]") -> str:
-    said = []
+def _url(process: "subprocess.Popen[str]", said: deque[str]) -> str:
     for line in process.stderr or ():
-        if match := _READY.search(line):
-            return match["url"]
         said.append(line)
-    raise SystemExit("the server did not start:\n" + "".join(said))
+        if match := _READY.search(line):
+            # Read on, or a full pipe would bring the server to a halt.
+            threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+            return match["url"]
+    raise ServerFailed(
+        f"the server ended with code {process.wait()} before it was ready:\n{''.join(said)}"
+    )
+
+
+def _endpoint(text: str, sizes: dict[str, int]) -> Served:
+    match = _NAMED_URL.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"--endpoint {text} is no URL: http://HOST:PORT/v1, or NAME=URL")
+    url = match["url"].rstrip("/")
+    name = match["name"] or url.removesuffix("/v1").partition("://")[2]
+    return Served(name, url=url, num_parameters=sizes.get(name))
+
+
+def _started(text: str, flags: tuple[str, ...], sizes: dict[str, int]) -> Served:
+    """`text` is [NAME=]MODEL."""
+    if text == STUDENT and not Path(text).exists():
+        from importlib.resources import files
+
+        folder = Path(str(files("steper_serve"))) / "assets" / "student"
+        known = sizes.get(STUDENT) or _num_parameters(folder)
+        return Served(STUDENT, None, None, flags, known, _weights(folder))
+    name, equals, model = text.partition("=")
+    model = model if equals else text
+    name = name if equals else Path(text).name if Path(text).is_dir() else text
+    if model[:1] in ("/", ".", "~") and not Path(model).is_dir():
+        raise ConfigurationError(f"there is no model directory {model}")
+    known = sizes.get(name) or _num_parameters(Path(model))
+    return Served(name, None, model, flags, known, _weights(Path(model)))
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    match = _NUMBER.fullmatch(number)
+    if not name or match is None:
+        raise ConfigurationError(f"--parameters {text} is not NAME=NUMBER, such as student=4.5M")
+    return name, round(float(match["digits"]) * _UNITS[match["unit"]])
+
+
+def _num_parameters(folder: Path) -> int | None:
+    """Counted in the headers of its safetensors files; None without any."""
+    from safetensors import safe_open
+
+    def sizes(file: Path) -> Iterable[int]:
+        with safe_open(file, "numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - no mapping
+                yield prod(tensors.get_slice(name).get_shape())
+
+    return sum(size for file in folder.glob("*.safetensors") for size in sizes(file)) or None
+
+
+def _weights(folder: Path) -> str:
+    if not folder.is_dir():
+        return ""
+    states = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    text = repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

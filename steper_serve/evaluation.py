@@ -213,10 +213,7 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Summaries by name as aligned lines, for a terminal."""
-    lines = [HEAD, *(cells(name, row) for name, row in rows.items())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    return "\n".join([*shown, NOTE])
+    return f"{aligned([HEAD, *(cells(name, row) for name, row in rows.items())])}\n{NOTE}"
 
 
 def cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -228,6 +225,17 @@ def cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     )
     took = (f"{row['mean_steps']:.2f}", f"{row['mean_generated_tokens']:.1f}")
     return (name, f"{row['num_questions']}", *scored, *took, *recall)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many words each as columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def placed(line: Sequence[str]) -> Iterator[str]:
+        yield line[0].ljust(widths[0])
+        yield from (text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))
+
+    return "\n".join("  ".join(placed(line)).rstrip() for line in lines)
 
 
 def share(value: Mapping[str, float]) -> str:
@@ -279,8 +287,3 @@ def _retrieval(scores: Sequence[Score]) -> dict[str, float | None]:
             found["retrieval_complete"].append(s.complete)
     names = ("retrieval_recall", "retrieval_complete")
     return {name: fmean(found[name]) if found[name] else None for name in names}
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    yield line[0].ljust(widths[0])
-    yield from (text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))
