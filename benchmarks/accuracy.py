@@ -62,7 +62,7 @@ def tables(found: Mapping[Cell, Mapping[str, Any]], rows: Iterable[Row]) -> list
 
 def sections(folders: Sequence[Path]) -> list[Section]:
     """What a report says of folders of results."""
-    rows = [row for folder in folders for row in results.load(folder).rows]
+    rows = [row for each in results.load_all(folders) for row in each.rows]
     return [section("Accuracy", summaries(rows), rows)]
 
 

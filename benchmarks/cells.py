@@ -15,6 +15,8 @@ from typing import Any
 from steper_serve.errors import ConfigurationError
 
 _DEFAULT_MODEL = "steper"
+# What goes with another field, and is no news beside it.
+_GOES_WITH = {"corpus": "dataset", "weights": "served", "flags": "served"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,15 @@ def matrix(
 def labels(cells: Iterable[Cell]) -> dict[Cell, str]:
     """A short name for each cell: what it does not have in common with all others."""
     known = list(dict.fromkeys(cells))
-    differing = [f.name for f in fields(Cell) if len({getattr(c, f.name) for c in known}) > 1]
+    differing = [f.name for f in fields(Cell) if _differs(f.name, known)]
     named = {cell: ", ".join(_said(cell, differing)) for cell in known}
     return {cell: name or cell.dataset for cell, name in named.items()}
+
+
+def _differs(name: str, cells: Sequence[Cell]) -> bool:
+    other = _GOES_WITH.get(name)
+    values = {(other and getattr(cell, other), getattr(cell, name)) for cell in cells}
+    return len(values) > (len({getattr(cell, other) for cell in cells}) if other else 1)
 
 
 def _said(cell: Cell, differing: Sequence[str]) -> Iterator[str]:

@@ -134,7 +134,7 @@ def plot(found: Findings) -> str:
 
 def sections(folders: Sequence[Path]) -> list[Section]:
     """What a report says of folders of results."""
-    loaded = [results.load(folder) for folder in folders]
+    loaded = results.load_all(folders)
     sizes = sizes_of([each.manifest.served for each in loaded])
     rows = [row for each in loaded for row in each.rows]
     found = find(rows, sizes, "acc")

@@ -8,6 +8,7 @@ out: what the figures mean (accuracy, latency).
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import jinja2
@@ -32,6 +33,9 @@ class Marker:
     score: Mapping[str, float]
     size: int | None
     is_best: bool
+
+
+Placed = tuple[Marker, float, float, float]  # x, y and radius in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,14 @@ def scatter(markers: Sequence[Marker], x_label: str, y_label: str) -> str:
     placed = [(m, x.at(m.x), y.at(m.score["mean"]), _radius(m.size, largest)) for m in markers]
     best = sorted((px, py) for m, px, py, _ in placed if m.is_best)
     shapes = [*_axes(x, y, _HEIGHT, x_label)]
+    lines = [box for a, b in pairwise(best) for box in _thin(*a, *b)]
     if len(best) > 1:
         points = " ".join(f"{px:.1f},{py:.1f}" for px, py in best)
         shapes.append(Shape("polyline", {"points": points, "class": "front"}))
     for marker, px, py, radius in placed:
         shapes += _marker(marker, px, py, radius, y)
-    shapes += _labels(placed)
+        lines += _thin(px, y.at(marker.score["low"]), px, y.at(marker.score["high"]))
+    shapes += _labels(placed, lines)
     title = f"{y_label} over {x_label}"
     note = "line: Pareto front" + ("; area: √parameters" if largest else "")
     return _drawn(title, _HEIGHT, [*shapes, _text(WIDTH - RIGHT, 24, note, "end", "faint")])
@@ -168,23 +174,42 @@ def _marker(marker: Marker, x: float, y: float, radius: float, scale: Scale) -> 
     yield Shape("circle", {**place, "class": known if marker.size else f"{known} unknown"})
 
 
-def _labels(placed: Sequence[tuple[Marker, float, float, float]]) -> Iterator[Shape]:
-    """Names beside their markers: at the first of several places that is free."""
+def _labels(placed: Sequence[Placed], lines: Sequence[Box]) -> Iterator[Shape]:
+    """Names beside their markers: at the first of several places where nothing else is.
+
+    If there is no such place, a name may cross one of the `lines`, but no marker and no name.
+    """
     taken: list[Box] = [(x - r, y - r, x + r, y + r) for _, x, y, r in placed]
     for marker, x, y, radius in placed:
         size = count(marker.size)
         text = _shortened(f"{marker.name} ({size})" if size else marker.name)
-        width, gap = _LETTER * len(text), radius + 5
-        places = [(x + gap, y + 4, "start"), (x - gap, y + 4, "end")]
-        for away in (14.0, 28.0, 42.0, 56.0):
-            for turn, anchor in ((x + 4, "start"), (x - 4, "end")):
-                places += [(turn, y - radius - away + 8, anchor), (turn, y + radius + away, anchor)]
-        boxes = [_box(px, py, width, anchor) for px, py, anchor in places]
+        places = list(_places(x, y, radius))
+        boxes = [_box(px, py, _LETTER * len(text), anchor) for px, py, anchor in places]
         free = [n for n, box in enumerate(boxes) if _inside(box) and not _hits(box, taken)]
-        chosen = free[0] if free else 0
+        clear = [n for n in free if not _hits(boxes[n], lines)]
+        chosen = next(iter(clear or free), 0)
         taken.append(boxes[chosen])
         px, py, anchor = places[chosen]
         yield _text(px, py, text, anchor, "name")
+
+
+def _places(x: float, y: float, radius: float) -> Iterator[tuple[float, float, str]]:
+    """Where a name may stand: right, left, and further and further above and below."""
+    gap = radius + 5
+    sides = ((x + gap, "start"), (x - gap, "end"))
+    yield from ((px, y + 4, anchor) for px, anchor in sides)
+    for away in (14.0, 28.0, 42.0, 56.0):
+        for px, anchor in (*sides, (x + 4, "start"), (x - 4, "end")):
+            yield px, y - radius - away + 8, anchor
+            yield px, y + radius + away, anchor
+
+
+def _thin(x1: float, y1: float, x2: float, y2: float) -> Iterator[Box]:
+    """A line as a row of small boxes."""
+    num = 1 + int(max(abs(x2 - x1), abs(y2 - y1)) / 6)
+    for n in range(num + 1):
+        x, y = x1 + (x2 - x1) * n / num, y1 + (y2 - y1) * n / num
+        yield x - 2, y - 2, x + 2, y + 2
 
 
 def _box(x: float, y: float, width: float, anchor: str) -> Box:

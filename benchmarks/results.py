@@ -12,8 +12,9 @@ latency).
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -133,12 +134,34 @@ def load(folder: Path) -> Loaded:
     return Loaded(folder, manifest, tuple(newest.values()))
 
 
+def load_all(folders: Iterable[Path]) -> list[Loaded]:
+    """`load` of each; where two hold the same cell, what is served is named with its folder.
+
+    Raises:
+        ConfigurationError, BadRecord: as `load`.
+    """
+    loaded = [load(folder) for folder in folders]
+    cells = Counter(cell for each in loaded for cell in {row.cell for row in each.rows})
+    if max(cells.values(), default=0) < 2:
+        return loaded
+    return [_told_apart(each) for each in loaded]
+
+
 def grouped(rows: Iterable[Row]) -> dict[Cell, Sequence[Row]]:
     """Rows by their cell, all repetitions together."""
     groups: dict[Cell, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.cell.group, []).append(row)
     return dict(groups)
+
+
+def _told_apart(loaded: Loaded) -> Loaded:
+    def named(served: str) -> str:
+        return f"{served} in {loaded.folder}"
+
+    rows = tuple(replace(r, cell=replace(r.cell, served=named(r.cell.served))) for r in loaded.rows)
+    served = {named(name): told for name, told in loaded.manifest.served.items()}
+    return Loaded(loaded.folder, replace(loaded.manifest, served=served), rows)
 
 
 def _rows(folder: Path) -> Iterable[Row]:

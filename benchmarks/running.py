@@ -135,6 +135,8 @@ def _session(
     if served.url is None and dataset.corpus is None:
         click.echo(f"{dataset.name} has no corpus: the server searches its own", err=True)
     index = None if served.url else datasets.index_of(dataset, scratch)
+    if served.url is None:
+        click.echo(f"starting a server of {served.name} …", err=True)
     with server.running(served, index) as url, tqdm(total=num_left, unit=" questions") as bar:
         asyncio.run(ask(plan, results, served, dataset, url, batches, bar.update))
 

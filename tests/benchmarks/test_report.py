@@ -138,6 +138,16 @@ def test_a_folder_that_holds_no_known_results_is_named(folders, tmp_path):
         report.make([tmp_path])
 
 
+def test_one_cell_in_two_folders_is_told_apart(folders, tmp_path):
+    """As before and after a change: 3 of 5 right there, 1 of 1 here."""
+    with Results(tmp_path / "later", "accuracy", {}) as kept:
+        kept.add(row(1, city(1)))
+    cells = read(report.make([folders[0], tmp_path / "later"]).html()).cells
+    before, after = (f"student in {folder}, 5 steps" for folder in (folders[0], tmp_path / "later"))
+    assert cells[cells.index(before) + 2].startswith("0.600 [")
+    assert cells[cells.index(after) + 2].startswith("1.000 [")
+
+
 def test_a_benchmark_that_has_only_begun_says_so(tmp_path):
     for name in ("accuracy", "latency"):
         with Results(tmp_path / name, name, {}):

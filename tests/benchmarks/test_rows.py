@@ -79,6 +79,13 @@ def test_cells_are_called_by_what_tells_them_apart():
     assert labels([CELL, other]) == {CELL: "5 steps, top 4", other: "default steps, top 8"}
 
 
+def test_what_goes_with_a_name_is_not_said_beside_it():
+    other = replace(CELL, dataset="second", corpus="d2")
+    assert labels([CELL, other]) == {CELL: "world", other: "second"}
+    newer = replace(CELL, corpus="abcdef012345")
+    assert labels([CELL, newer])[newer] == "corpus abcdef"
+
+
 def test_a_matrix_is_every_combination_once():
     found = matrix([], ["ircot", "direct"], [3, 5, 3], [])
     assert [(s.model, s.strategy, s.max_steps, s.top_k) for s in found] == [
