@@ -1,9 +1,10 @@
 """What a model that is made from scratch learns from: a few questions of each of many worlds.
 
-Two lessons, each a stream of questions with their samples. `reading`: passages that a search
-found, and single-hop questions about them; whoever knows only this reads but cannot reason step
-by step. `loop`: the gold reasoner's trajectories (gold.py) through the served loop and a real
-index. What is left out: training (pretrain.py).
+Two lessons, each a stream of questions with their samples. `reading`: passages that searches
+found, and many single-hop questions about them, to be answered at once or, for a model that will
+learn the loop, by a thought; whoever knows only this reads but cannot reason step by step. `loop`:
+the gold reasoner's trajectories (gold.py) through the served loop and a real index. What is left
+out: training (pretrain.py).
 """
 
 import asyncio
@@ -33,8 +34,9 @@ from steper_serve.strategies.draft import Context
 from steper_serve.strategies.ircot import ANSWER_MARKER, render
 from steper_serve.trajectory import Passage, PromptFormat
 
-# Questions about the passages of one search.
-_QUESTIONS_A_SEARCH = 4
+# Searches whose passages stand together, as they do at a later step, and questions about them.
+_MOST_SEARCHES = 3
+_QUESTIONS_A_READING = 12
 _WORLDS_AT_ONCE = 16
 _NO_BOUND = 2**40
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -57,7 +59,8 @@ def batches(
             yield [replace(sample, lm_weight=weight) for sample in samples]
 
     def read(world: fictional.World) -> Iterator[list[Sample]]:
-        return taught(renamed(world, settings, reading(world, per_world)))
+        stated = bool(settings.strategies)
+        return taught(renamed(world, settings, reading(world, per_world, stated=stated)))
 
     def reason(world: fictional.World) -> Iterator[list[Sample]]:
         steps = {"max_steps": config.max_steps, "top_k": config.top_k}
@@ -137,13 +140,18 @@ def renamed(
         ]
 
 
-def reading(world: fictional.World, count: int) -> Iterator[list[Text]]:
-    """`count` searches, each with its passages and a few single-hop questions about them."""
+def reading(world: fictional.World, count: int, *, stated: bool = False) -> Iterator[list[Text]]:
+    """`count` times some passages and single-hop questions about them.
+
+    Args:
+        stated: ask for the fact as a thought states it, not for the answer alone.
+    """
     with opened(world) as retriever:
         draw = generator(world.seed, "reading")
         everyone = list(world.entities())
         for number in range(count):
-            yield _read(world, retriever, draw.choice(everyone), draw, f"{world.seed}/{number}")
+            passages = _found(world, retriever, draw.choice(everyone), draw)
+            yield _asked(world, passages, draw, f"{world.seed}/{number}", stated)
 
 
 def loop(
@@ -163,19 +171,29 @@ def loop(
                 yield texts
 
 
-def _read(
+def _found(
     world: fictional.World,
     retriever: bm25.Bm25Retriever,
     about: fictional.Entity,
     draw: random.Random,
-    id: str,
+) -> list[Passage]:
+    """What one search or several find, each about an entity that the one before has found."""
+    found: dict[str, Passage] = {}
+    for _ in range(draw.randint(1, _MOST_SEARCHES)):
+        query = fictional.single_hop(world, draw.choice(_told(world, about)), draw).question
+        found |= {passage.id: passage for passage in retriever.search(query, 4)}
+        about = _entity(draw.choice(list(found.values())))
+    passages = list(found.values())
+    draw.shuffle(passages)
+    return passages
+
+
+def _asked(
+    world: fictional.World, passages: list[Passage], draw: random.Random, id: str, stated: bool
 ) -> list[Text]:
     """Rows in the form of the step-wise data set, whose answers the passages hold."""
-    first = fictional.single_hop(world, draw.choice(_told(world, about)), draw)
-    passages = list(retriever.search(first.question, 4))
-    draw.shuffle(passages)
     told = [fact for p in passages for fact in _told(world, _entity(p))]
-    chosen = draw.sample(told, min(len(told), _QUESTIONS_A_SEARCH))
+    chosen = draw.sample(told, min(len(told), _QUESTIONS_A_READING))
     asked = [fictional.single_hop(world, fact, draw) for fact in chosen]
     return [
         {
@@ -184,10 +202,14 @@ def _read(
             "kind": "agg",
             "prompt": render(Context("", (), passages, one.question, ""), FORMAT).text,
             "prefix": "",
-            "target": f" {ANSWER_MARKER} {one.answers[0]}.",
+            "target": f" {one.steps[0].statement}" if stated else _answered(one.answers[0]),
         }
         for one in asked
     ]
+
+
+def _answered(answer: str) -> str:
+    return f" {ANSWER_MARKER} {answer}."
 
 
 def _entity(passage: Passage) -> fictional.Entity:

@@ -4,9 +4,10 @@
 
 From nothing, or from a smaller one (growth.py), it reads passages of invented worlds
 (`lessons.reading`) and then, if strategies are named, learns the loop from the gold reasoner
-(`lessons.loop`), a few questions of each world. Matrices are trained by Muon and the rest by AdamW (both torch's own), in bfloat16 with float32 weights; the
-learning rate warms up and falls linearly to nothing. Killed and started again it goes on from its
-last checkpoint. What is left out: several ranks, and distillation (train.py).
+(`lessons.loop`), a few questions of each world. Matrices are trained by Muon and the rest by AdamW
+(both torch's own), in bfloat16 with float32 weights; the learning rate warms up and falls linearly
+to nothing. Killed and started again it goes on from its last checkpoint. What is left out: several
+ranks, and distillation (train.py).
 """
 
 import json
@@ -77,7 +78,7 @@ class _Training:
         self._config, self._settings, self._folder, self._name = config, settings, folder, name
         torch.manual_seed(settings.seed)
         self._tokenizer = _tokenizer(settings)
-        self._model = TargetModel(_new_model(settings, self._tokenizer))
+        self._model = TargetModel(_new_model(config, settings, self._tokenizer))
         self._optimizers = _optimizers(self._model, settings)
         self._num_steps = self._num_tokens = 0
         self._seconds = 0.0
@@ -227,8 +228,8 @@ def _origin(settings: PretrainConfig) -> str:
     return f"from `{settings.start}`" if settings.start else "from scratch"
 
 
-def _new_model(settings: PretrainConfig, tokenizer: StepTokenizer) -> Any:
-    config = LlamaConfig(
+def _new_model(config: Config, settings: PretrainConfig, tokenizer: StepTokenizer) -> Any:
+    sizes = LlamaConfig(
         vocab_size=settings.vocabulary,
         hidden_size=settings.width,
         num_hidden_layers=settings.layers,
@@ -242,9 +243,9 @@ def _new_model(settings: PretrainConfig, tokenizer: StepTokenizer) -> Any:
         pad_token_id=1,
     )
     made_from: Any = AutoModelForCausalLM.from_config
-    model = made_from(config, attn_implementation="sdpa")
+    model = made_from(sizes, attn_implementation="sdpa")
     if settings.start:
-        growth.grow(model, tokenizer.tokenizer, settings.start)
+        growth.grow(model, tokenizer.tokenizer, Path(config.model_path(settings.start)))
     return model
 
 

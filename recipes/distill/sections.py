@@ -263,8 +263,14 @@ class EvaluateConfig(Section):
 # ---- stage 0, models from scratch: the section's owner fills this in. -------------------------
 
 
+# Worlds of one vocabulary that stage 0 can use before those of its next `seed`.
+_WORLDS_OF_A_SEED = 1000
+
+
 class PretrainConfig(Section):
-    """[pretrain.NAME]: a Llama made on invented worlds, from scratch or from `start`, a folder.
+    """[pretrain.NAME]: a Llama made on invented worlds.
+
+    It begins from scratch or as `start`, a folder or "pretrain:NAME" (growth.py).
 
     `reading_tokens` of passages and single-hop questions, then `loop_tokens` of the gold
     reasoner's trajectories by `strategies` (none for a model that only reads; one that is named
@@ -274,7 +280,7 @@ class PretrainConfig(Section):
     `decay_from` of the tokens on.
     """
 
-    start: Path | None = None
+    start: str | None = None
     layers: Count
     width: Count
     heads: Count
@@ -298,6 +304,7 @@ class PretrainConfig(Section):
     def world(self, number: int) -> World:
         """The `number`-th world to learn from, of endlessly many."""
         rounds, place = divmod(number, self.last_seed - self.first_seed + 1)
+        rounds += self.seed * _WORLDS_OF_A_SEED
         return World(self.first_seed + place + NUM_VOCABULARIES * rounds, self.passages_per_world)
 
     @model_validator(mode="after")
