@@ -9,8 +9,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +33,14 @@ class DiskFailed(SteperError):
     """A file could not be written: the disk is full, or it refused. What was whole stays so."""
 
     code = "disk_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: its line (from 1) and the line's first byte."""
+
+    line: int
+    offset: int
 
 
 class Appender:
@@ -104,40 +113,79 @@ def read(file: Path) -> Iterator[tuple[int, Record]]:
     Raises:
         BadRecord: a whole line is not a JSON object, or the file cannot be read.
     """
+    return ((place.line, record) for place, record in read_placed(file))
+
+
+def read_placed(file: Path) -> Iterator[tuple[Place, Record]]:
+    """As `read`, with the places of the records, by which `read_at` finds them again.
+
+    Raises:
+        BadRecord: as `read`.
+    """
     try:
         with file.open("rb") as lines:
+            offset = 0
             for number, line in enumerate(lines, 1):
                 if line.endswith(b"\n"):
-                    yield number, _parse(line, file, number)
+                    yield Place(number, offset), _parse(line, file, number)
+                offset += len(line)
     except FileNotFoundError:
         return
     except OSError as error:
         raise BadRecord(f"cannot read {file}: {error}") from error
 
 
+def read_at(file: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Record]]:
+    """The records at these places, in the order of the file.
+
+    Raises:
+        BadRecord: a line is not a JSON object, or the file cannot be read or is gone.
+    """
+    try:
+        with file.open("rb") as lines:
+            for place in sorted(places, key=lambda p: p.offset):
+                lines.seek(place.offset)
+                yield place, _parse(lines.readline(), file, place.line)
+    except OSError as error:
+        raise BadRecord(f"cannot read {file}: {error}") from error
+
+
 def write_json(file: Path, value: Any) -> None:
-    """Write `value` to `file` as indented JSON, in one step; see `write_text`."""
+    """Write `value` to `file` as indented JSON, in one step; see `replacing`."""
     write_text(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write `text` to `file` in one step: to a file beside it, which then takes its name.
+    """Write `text` to `file` in one step; see `replacing`."""
+    write_lines(file, [text])
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> None:
+    """Write the `lines`, which hold their line ends, to `file` in one step; see `replacing`."""
+    with replacing(file) as beside, beside.open("w", encoding="utf-8", errors="replace") as out:
+        out.writelines(lines)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to; it takes the name of `file` when the block has ended.
 
     Raises:
-        DiskFailed: the disk refused; what was there before is untouched.
+        DiskFailed: the disk refused; then, as after any error, what was there is untouched.
     """
     beside = file.with_name(f"{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", errors="replace") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
+        yield beside
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
         beside.replace(file)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
+        if isinstance(error, OSError):
+            raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
+        raise
 
 
 def _parse(line: bytes, file: Path, number: int) -> Record:

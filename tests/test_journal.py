@@ -6,7 +6,7 @@ import os
 import pytest
 
 from steper_serve import journal
-from steper_serve.journal import Appender, BadRecord, DiskFailed
+from steper_serve.journal import Appender, BadRecord, DiskFailed, Place
 
 
 def append(file, *rows) -> None:
@@ -29,6 +29,31 @@ def test_what_is_appended_is_read_with_its_line(tmp_path):
         (3, {"id": "Ōsaka ?"}),
     ]
     assert list(journal.read(tmp_path / "none.jsonl")) == []
+
+
+def test_records_are_found_again_by_their_places(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    append(file, *({"id": id} for id in ("a", "Ōsaka", "b", "c")))
+    places = {record["id"]: place for place, record in journal.read_placed(file)}
+    assert places["b"] == Place(3, len('{"id": "a"}\n{"id": "Ōsaka"}\n'.encode()))
+    found = list(journal.read_at(file, [places["c"], places["b"]]))
+    assert found == [(places["b"], {"id": "b"}), (places["c"], {"id": "c"})]
+    assert list(journal.read_placed(tmp_path / "none.jsonl")) == []
+    file.write_bytes(file.read_bytes()[: places["c"].offset + 5])
+    with pytest.raises(BadRecord, match=r"rows\.jsonl, line 4 is not JSON"):
+        list(journal.read_at(file, [places["c"]]))
+    file.unlink()
+    with pytest.raises(BadRecord, match=r"cannot read .*rows\.jsonl"):
+        list(journal.read_at(file, places.values()))
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(BadRecord, match=rf"cannot read {tmp_path}"):
+        ids(tmp_path)
+    with pytest.raises(DiskFailed, match=rf"cannot append to {tmp_path}"):
+        append(tmp_path)
+    with pytest.raises(DiskFailed, match=rf"cannot write {tmp_path}"):
+        journal.write_text(tmp_path, "text")
 
 
 def test_a_torn_line_counts_for_nothing_and_is_cut_off(tmp_path):
@@ -63,6 +88,16 @@ def test_a_full_disk_leaves_no_part_of_a_record(tmp_path, monkeypatch):
     assert file.read_bytes().endswith(b"\n")
     append(file, {"id": "b"})
     assert ids(file) == ["a", "b"]
+
+
+def test_a_really_full_disk(tmp_path):
+    """Oracle: the kernel's own full device."""
+    (tmp_path / "rows.jsonl").symlink_to("/dev/full")
+    with (
+        pytest.raises(DiskFailed, match=r"rows\.jsonl: .*No space left"),
+        Appender(tmp_path / "rows.jsonl") as out,
+    ):
+        out.append({"id": "a"})
 
 
 def test_two_do_not_append_at_once(tmp_path):
@@ -101,3 +136,17 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
         journal.write_json(file, {"a": 2})
     assert json.loads(file.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_lines_that_end_with_an_error_leave_what_was_there(tmp_path):
+    file = tmp_path / "deep" / "kept.jsonl"
+    journal.write_lines(file, ["1\n", "Ōsaka \ud800\n"])
+
+    def lines():
+        yield "2\n"
+        raise BadRecord("line 2")
+
+    with pytest.raises(BadRecord, match="line 2"):
+        journal.write_lines(file, lines())
+    assert file.read_text(encoding="utf-8") == "1\nŌsaka ?\n"
+    assert list(file.parent.iterdir()) == [file]
