@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steper_serve import evaluation, questions
+from steper_serve import evaluation, journal, questions
 from steper_serve.errors import ConfigurationError
 from steper_serve.evaluation import Score
 from steper_serve.questions import Question
@@ -182,7 +182,7 @@ def _scores(job: Job, asked: Sequence[Question]) -> list[Score]:
     held = records.scan(job.file, job.config)
     scores: dict[str, Score] = {}
     by_id = {q.id: q for q in asked}
-    for place, record in records.read_at(job.file, held.done):
+    for place, record in journal.read_at(job.file, held.done.values()):
         if question := by_id.get(record["id"]):
             trajectory = records.trajectory(record, job.file, place)
             seconds = records.required(record, "seconds", job.file, place)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steper_serve import drivers
+from steper_serve import drivers, journal
 from steper_serve.recipes.distill import card, manifest, records, tables
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
@@ -205,7 +205,7 @@ def _all_rows(
         if not file.exists():
             raise StageMissing(f"there is no {file}: run `filter` first")
         num_kept = 0
-        for place, record in records.read(file):
+        for place, record in journal.read_placed(file):
             num_kept += 1
             where = f"{file}, line {place.line}"
             trajectory = _trajectory(records.required(record, "trajectory", file, place), where)

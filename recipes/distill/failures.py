@@ -1,18 +1,9 @@
 """What can go wrong in a recipe, as typed errors. Each names the file and what to do."""
 
 from steper_serve.errors import SteperError
+from steper_serve.journal import BadRecord, DiskFailed
 
-
-class BadRecord(SteperError):
-    """A line of a file that a stage reads is not what the stage before would have written."""
-
-    code = "bad_record"
-
-
-class DiskFailed(SteperError):
-    """A file could not be written: the disk is full, or it refused. What was whole stays so."""
-
-    code = "disk_failed"
+__all__ = ["BadRecord", "DiskFailed", "StageMissing", "TrainingEnded"]
 
 
 class StageMissing(SteperError):

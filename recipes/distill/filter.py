@@ -20,12 +20,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from steper_serve import answers
+from steper_serve import answers, journal
+from steper_serve.journal import Appender, Place, Record
 from steper_serve.recipes.distill import datasets, manifest, records, rollout, support
 from steper_serve.recipes.distill.config import Config, digest
 from steper_serve.recipes.distill.failures import StageMissing
 from steper_serve.recipes.distill.manifest import Manifest
-from steper_serve.recipes.distill.records import Appender, Place, Record
 from steper_serve.recipes.distill.sections import DatasetConfig, FilterConfig, JudgeConfig
 from steper_serve.strategies.evidence import used_passages
 from steper_serve.trajectory import Trajectory
@@ -159,7 +159,7 @@ def _kept(
     chosen: FilterConfig, source: Path, places: dict[str, Place], verdicts: Verdicts, found: Yield
 ) -> Iterator[Record]:
     """The records that stay, as they stay; counts them on the way."""
-    for place, record in records.read_at(source, places):
+    for place, record in journal.read_at(source, places.values()):
         trajectory = records.trajectory(record, source, place)
         stays: Record | None = None
         if matches(trajectory, records.required(record, "answers", source, place), chosen.match):
@@ -208,11 +208,11 @@ async def _verdicts(config: Config, dataset: DatasetConfig, places: dict[str, Pl
     file = file_of(config, dataset).with_suffix(".verdicts.jsonl")
     made_with = digest([config.rollout_hash(dataset), judge.model])
     with Appender(file) as out:
-        known = records.scan(file, made_with).done
-        verdicts: Verdicts = {r["id"]: r["supported"] for _, r in records.read_at(file, known)}
+        known = records.scan(file, made_with).done.values()
+        verdicts: Verdicts = {r["id"]: r["supported"] for _, r in journal.read_at(file, known)}
         right = {
             record["id"]: trajectory
-            for place, record in records.read_at(source, places)
+            for place, record in journal.read_at(source, places.values())
             if record["id"] not in verdicts
             and matches(
                 trajectory := records.trajectory(record, source, place),

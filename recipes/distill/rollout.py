@@ -5,7 +5,7 @@ One file a dataset, `rollouts/<name>.jsonl`, one line an attempt:
     {"id", "config", "dataset", "question", "answers", "type", "hops",
      "trajectory": Trajectory.to_json() | null, "error": {"type", "message"} | null, "seconds"}
 
-A finished question is on disk at once (records), keyed by its id and the hash of what it was
+A finished question is on disk at once (journal), keyed by its id and the hash of what it was
 made with, so that a stage that was killed goes on where it was. A question that failed is kept
 with its error and asked again with `retry_failed`. A teacher that is down ends the stage.
 What is left out: judging what the teacher wrote (filter).
@@ -19,16 +19,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from steper_serve import answers, evaluation
+from steper_serve import answers, evaluation, journal
 from steper_serve.errors import EngineUnavailable
 from steper_serve.evaluation import ModelFor, Outcome
+from steper_serve.journal import Appender, Record
 from steper_serve.loop import Loop
 from steper_serve.questions import Question
 from steper_serve.recipes.distill import datasets, estimates, manifest, models, records
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.models import OpenModel
-from steper_serve.recipes.distill.records import Appender, Record
 from steper_serve.recipes.distill.sections import DatasetConfig
 from steper_serve.strategies import few_shot_prompts
 from steper_serve.trajectory import Sampling, Trajectory
@@ -193,7 +193,7 @@ def _what_is_left(job: Job, questions: Sequence[Question]) -> tuple[list[Questio
     """The questions to be asked, and the tally of those that the file holds."""
     held, tally = records.scan(job.file, job.config), Tally(len(questions))
     gold = {q.id: q.answers for q in questions}
-    for place, record in records.read_at(job.file, held.done):
+    for place, record in journal.read_at(job.file, held.done.values()):
         if record["id"] in gold:
             tally.count(records.trajectory(record, job.file, place), gold[record["id"]])
     if not job.retry_failed:

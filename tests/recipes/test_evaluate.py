@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from steper_serve import journal
 from steper_serve.errors import ConfigurationError, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
-from steper_serve.recipes.distill import evaluate, records
+from steper_serve.recipes.distill import evaluate
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
 from tests.recipes.worlds import FORMAT, city, reason, write_world
@@ -107,7 +108,7 @@ async def test_a_model_that_goes_down_loses_nothing(tmp_path):
     assert len(again.model.requests) == 2 * 4
     assert summary(config, "steper-seed0-eos-dev")["num_questions"] == 6
     file = config.out / "evaluations" / "steper-seed0-eos-dev.jsonl"
-    assert len(list(records.read(file))) == 6
+    assert len(list(journal.read(file))) == 6
 
 
 async def test_other_models_are_evaluated_beside_the_students(tmp_path):

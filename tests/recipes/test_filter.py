@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from steper_serve import drivers
+from steper_serve import drivers, journal
 from steper_serve.errors import ConfigurationError, EngineFailed, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Ask
 from steper_serve.recipes.distill import filter as filtering
-from steper_serve.recipes.distill import records, rollout, support
+from steper_serve.recipes.distill import rollout, support
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
 from steper_serve.recipes.distill.sections import JudgeConfig
@@ -57,7 +57,7 @@ async def rolled(config: Config, teacher=teach) -> None:
 
 def kept(config: Config) -> dict[str, dict]:
     file = filtering.file_of(config, config.datasets[0])
-    return {record["id"]: dict(record) for _, record in records.read(file)}
+    return {record["id"]: dict(record) for _, record in journal.read(file)}
 
 
 async def test_a_right_answer_is_kept_and_the_yield_is_told(tmp_path, capsys):
@@ -206,7 +206,7 @@ async def test_a_judge_decides_and_is_not_asked_twice(tmp_path):
         config = recipe(tmp_path, steps="drop", support="judge", judge=judge)
         await rolled(config)
         made = await filtering.run(config)
-        rows = [r["id"] for _, r in records.read(rollout.file_of(config, config.datasets[0]))]
+        rows = [r["id"] for _, r in journal.read(rollout.file_of(config, config.datasets[0]))]
         right = [id for id in rows if id not in ("q1", "q2")]
         assert list(kept(config)) == [right[0], right[3]]
         assert made.counts["datasets"]["world"]["unsupported"] == 2
@@ -229,7 +229,7 @@ async def test_a_judge_that_is_down_is_named_and_its_verdicts_are_kept(tmp_path,
             await filtering.run(config)
         assert "bearer secret" in server.headers[0]
     verdicts = filtering.file_of(config, config.datasets[0]).with_suffix(".verdicts.jsonl")
-    assert len(list(records.read(verdicts))) == 1
+    assert len(list(journal.read(verdicts))) == 1
     assert not filtering.file_of(config, config.datasets[0]).exists()
 
 
@@ -254,7 +254,7 @@ async def test_a_missing_column_is_named_with_its_line(tmp_path, column):
     config = recipe(tmp_path)
     await rolled(config)
     file = rollout.file_of(config, config.datasets[0])
-    rows = [dict(record) for _, record in records.read(file)]
+    rows = [dict(record) for _, record in journal.read(file)]
     number = next(n for n, row in enumerate(rows) if row["id"] == "q4")
     del rows[number][column]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from steper_serve import journal
 from steper_serve.errors import ConfigurationError, EngineFailed, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import datasets, records, rollout
@@ -32,7 +33,7 @@ def job(tmp_path) -> Job:
 
 
 def rows(job: Job) -> list[dict]:
-    return [dict(record) for _, record in records.read(job.file)]
+    return [dict(record) for _, record in journal.read(job.file)]
 
 
 async def test_each_question_becomes_a_record(job):
@@ -156,7 +157,7 @@ asyncio.run(main(Path(sys.argv[1])))
 
 
 def finished(folder: Path) -> list[str]:
-    return [record["id"] for _, record in records.read(folder / "world.jsonl")]
+    return [record["id"] for _, record in journal.read(folder / "world.jsonl")]
 
 
 def told(folder: Path) -> list[str]:
