@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from steper_serve import journal
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import manifest
 from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
 
 _LATEST = "latest"
@@ -66,7 +66,7 @@ class Checkpoints:
             ) from error
         dist.barrier()
         if dist.get_rank() == 0:
-            manifest.write_text(self._folder / _LATEST, tag)
+            journal.write_text(self._folder / _LATEST, tag)
             self._delete_old()
         dist.barrier()
 
@@ -105,7 +105,7 @@ class Checkpoints:
             shutil.rmtree(self._folder)
             run = None
         if run is None:
-            manifest.write_json(self._folder / _RUN, self._run)
+            journal.write_json(self._folder / _RUN, self._run)
         elif run != self._run:
             raise ConfigurationError(
                 f"{self._folder} was written by {run.get('num_ranks')} ranks at ZeRO stage "

@@ -174,7 +174,7 @@ async def _try(
         "step_end": trial.step_end,
         "config_hash": trial.hash,
     }
-    manifest.write_json(file_of(config, trial), told | summary)
+    journal.write_json(file_of(config, trial), told | summary)
 
 
 def _scores(job: Job, asked: Sequence[Question]) -> list[Score]:

@@ -67,7 +67,7 @@ def run(config: Config) -> manifest.Manifest:
                 f"(left out: {dict(left_out) or 'none'}): run the filter, or look at its report"
             )
         counts[target] = tally.to_json() | {"left_out": dict(left_out)}
-    manifest.write_text(folder / "README.md", card.dataset_card(config, counts))
+    journal.write_text(folder / "README.md", card.dataset_card(config, counts))
     done = manifest.Manifest(
         "examples", settings_hash, True, time.perf_counter() - start, counts=counts
     )

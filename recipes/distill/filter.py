@@ -151,7 +151,7 @@ async def _filter(config: Config, dataset: DatasetConfig) -> Yield:
     verdicts = await _verdicts(config, dataset, done)
     kept = _kept(config.filter, source, done, verdicts, found)
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
-    manifest.write_lines(file_of(config, dataset), lines)
+    journal.write_lines(file_of(config, dataset), lines)
     return found
 
 

@@ -8,14 +8,16 @@ left out: what the counts of a stage mean (its own module).
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
+from steper_serve import journal
+from steper_serve.journal import BadRecord, write_json, write_text
+
+# `pretrain` writes its other files by these names.
+__all__ = ["FILE", "Manifest", "finished", "forget", "read", "write", "write_json", "write_text"]
 
 FILE = "manifest.json"
 
@@ -55,7 +57,7 @@ def write(folder: Path, manifest: Manifest) -> None:
     Raises:
         DiskFailed: the disk refused.
     """
-    write_json(folder / FILE, asdict(manifest))
+    journal.write_json(folder / FILE, asdict(manifest))
 
 
 def finished(folder: Path, config_hash: str) -> Manifest | None:
@@ -67,35 +69,3 @@ def finished(folder: Path, config_hash: str) -> Manifest | None:
 def forget(folder: Path) -> None:
     """Take the manifest away, so that its stage is run again: what it read is no longer so."""
     (folder / FILE).unlink(missing_ok=True)
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write `value` to `file` as indented JSON, in one step."""
-    write_text(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write `text` to `file` in one step; see `write_lines`."""
-    write_lines(file, [text])
-
-
-def write_lines(file: Path, lines: Iterable[str]) -> None:
-    """Write the `lines`, which hold their line ends, to `file` in one step.
-
-    They go to a file beside it, which then takes its name.
-
-    Raises:
-        DiskFailed: the disk refused; what was there before is untouched.
-    """
-    beside = file.with_name(f"{file.name}.new")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", errors="replace") as out:
-            out.writelines(lines)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error

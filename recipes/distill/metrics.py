@@ -13,7 +13,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from steper_serve.recipes.distill import manifest, sigma_plot
+from steper_serve import journal
+from steper_serve.recipes.distill import sigma_plot
 from steper_serve.recipes.distill.batches import KINDS
 from steper_serve.recipes.distill.failures import DiskFailed
 
@@ -60,7 +61,7 @@ class Log:
         self._lines = folder / "metrics.jsonl"
         kept = [line for line in read(folder) if line["step"] <= start]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        manifest.write_text(self._lines, text)
+        journal.write_text(self._lines, text)
         self._file = self._lines.open("a", encoding="utf-8")
         self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
@@ -95,7 +96,7 @@ class Log:
                 kind: [line["normalised_sigma"][kind] for line in lines] for kind in KINDS
             }
             text = sigma_plot.svg(f"{title}: normalised σ", steps, sigmas)
-            manifest.write_text(self._folder / "normalised_sigma.svg", text)
+            journal.write_text(self._folder / "normalised_sigma.svg", text)
 
 
 def read(folder: Path) -> Sequence[Mapping[str, Any]]:

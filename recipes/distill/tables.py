@@ -4,7 +4,6 @@ What is left out: how rows come about (examples.py) and what they become (tokeni
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from steper_serve.recipes.distill.failures import BadRecord, DiskFailed, StageMissing
+from steper_serve import journal
+from steper_serve.recipes.distill.failures import BadRecord, StageMissing
 
 Row = Mapping[str, Any]
 
@@ -71,18 +71,9 @@ def write(file: Path, rows: Iterable[Row]) -> int:
     Raises:
         DiskFailed: the disk refused; what was there before is untouched.
     """
-    beside = file.with_name(f"{file.name}.new")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        chunks = _chunks(iter(rows))
-        count = (_write_lines if file.suffix == ".jsonl" else _write_parquet)(beside, chunks)
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        beside.replace(file)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
-    return count
+    write_chunks = _write_lines if file.suffix == ".jsonl" else _write_parquet
+    with journal.replacing(file) as beside:
+        return write_chunks(beside, _chunks(iter(rows)))
 
 
 def read(file: Path, columns: Sequence[str]) -> Iterator[Row]:

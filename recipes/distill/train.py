@@ -32,6 +32,7 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from steper_serve import journal
 from steper_serve.errors import SteperError
 from steper_serve.recipes.distill import card, engine, manifest, metrics, students
 from steper_serve.recipes.distill.batches import KINDS, Batches, GlobalBatch, Sample
@@ -248,7 +249,7 @@ def _finish(
             "settings": job.train.model_dump(mode="json"),
         }
         text = card.model_card(job.config, job.student, job.seed, facts)
-        manifest.write_text(job.folder / "README.md", text)
+        journal.write_text(job.folder / "README.md", text)
         manifest.write(job.folder, done)
     dist.barrier()
     if dist.get_rank() == 0:

@@ -1,14 +1,13 @@
 """Records of attempts: the newest counts, bad lines are named; manifests of stages."""
 
 import json
-import os
 
 import pytest
 
 from steper_serve import journal
 from steper_serve.journal import Appender
 from steper_serve.recipes.distill import manifest
-from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
+from steper_serve.recipes.distill.failures import BadRecord
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.records import scan
 
@@ -77,17 +76,3 @@ def test_a_manifest_tells_whether_its_stage_is_done(tmp_path):
     (tmp_path / "manifest.json").write_text('{"stage": "filter"}')
     with pytest.raises(BadRecord, match=r"manifest\.json is not a stage's manifest"):
         manifest.read(tmp_path)
-
-
-def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
-    file = tmp_path / "report.json"
-    manifest.write_json(file, {"a": 1})
-
-    def refuse(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(DiskFailed, match=r"cannot write .*report\.json: .*No space left"):
-        manifest.write_json(file, {"a": 2})
-    assert json.loads(file.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [file]
