@@ -174,6 +174,8 @@ def joined(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         step.update({name: event[name] for name in ("query", "passages") if name in event})
         if thought := event.get("thought"):
             step["thought"] = f"{step['thought']} {thought}".lstrip()
+        step["completions"] += event.get("completions", [])
+        step["forced"] |= event.get("forced", False)
         for name in _TIMES:
             step[name] += event.get(name) or 0.0
     return {"steps": [steps[number] for number in sorted(steps)], **result}
@@ -184,7 +186,8 @@ def _since(start: float) -> float:
 
 
 def _no_step() -> dict[str, Any]:
-    return {"query": None, "passages": [], "thought": "", **dict.fromkeys(_TIMES, 0.0)}
+    wrote = {"thought": "", "completions": [], "forced": False}
+    return {"query": None, "passages": [], **wrote, **dict.fromkeys(_TIMES, 0.0)}
 
 
 def _request(cell: Cell, question: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -56,12 +56,16 @@ class Wrote:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A generation is done. `text` is all of it, its lead included; `seconds` its wall time."""
+    """A generation is done. `text` is all of it, its lead included; `seconds` its wall time.
+
+    `final` is that of its `Generate`.
+    """
 
     step: int
     text: str
     completion: Completion
     seconds: float
+    final: bool = False
 
 
 # The next word decides whether a cut falls before this.
@@ -115,13 +119,23 @@ async def run(
 
 
 def replay(flow: Flow, trajectory: Trajectory) -> Iterator[tuple[Effect, Outcome]]:
+    """`feed`, and see that it ends in the same trajectory.
+
+    Raises:
+        ValueError: as `feed`, or the flow ends in another trajectory.
+    """
+    _check_same((yield from feed(flow, trajectory)), trajectory)
+
+
+def feed(flow: Flow, trajectory: Trajectory) -> Generator[tuple[Effect, Outcome], None, Trajectory]:
     """Feed a saved trajectory's outcomes to a fresh flow of the same strategy and options.
 
     Yields each effect with its outcome: the prompts are, to the byte, those that were served.
+    Returns what the flow made of them, from the outcomes alone; thoughts and answer of
+    `trajectory` are not looked at.
 
     Raises:
-        ValueError: the flow asks for something that the trajectory does not hold, or does not
-            end in the same trajectory.
+        ValueError: the flow asks for something that the trajectory does not hold.
     """
     saved = deque(_outcomes(trajectory))
     outcome: Outcome | None = None
@@ -130,8 +144,7 @@ def replay(flow: Flow, trajectory: Trajectory) -> Iterator[tuple[Effect, Outcome
             try:
                 effect = flow.send(outcome)  # type: ignore[arg-type]
             except StopIteration as stop:
-                _check_same(_trajectory(stop), trajectory)
-                return
+                return _trajectory(stop)
             if saved and saved[0][0] == _kind(effect):
                 _, outcome = saved.popleft()
             elif trajectory.stop_reason == "budget":
@@ -222,8 +235,8 @@ class _Performer:
             if not limit.expired():  # the model's own
                 raise
         completion = stream.completion()
-        text = effect.lead + completion.text
-        self.watch(Generated(effect.step, text, completion, time.perf_counter() - start))
+        text, seconds = effect.lead + completion.text, time.perf_counter() - start
+        self.watch(Generated(effect.step, text, completion, seconds, effect.final))
         return completion
 
 

@@ -1,17 +1,19 @@
 """The structured trace of an answer as JSON values: `ask --json` and the endpoint's `steper`.
 
 Whole:      {answer, strategy, stop_reason, steps[…], usage, seconds, citations, dropped}
-A step:     {query, passages[{id, title, score}], thought, retrieval_seconds, queue_seconds,
-            prefill_seconds, decode_seconds, generation_seconds}
-As events:  {step, query}, {step, passages, retrieval_seconds}, {step, thought, …_seconds}, and
-            last the whole without its steps.
+A step:     {query, passages[{id, title, score}], thought, completions[…], forced,
+            retrieval_seconds, queue_seconds, prefill_seconds, decode_seconds, generation_seconds}
+Completion: {text, finish_reason, num_prompt_tokens, num_completion_tokens, num_cached_tokens};
+            with them and the passages' texts a trace can be replayed (drivers.feed)
+As events:  {step, query}, {step, passages, retrieval_seconds}, {step, thought, completions[one],
+            forced, …_seconds}, and last the whole without its steps.
 """
 
 from dataclasses import asdict
 from typing import Any
 
 from steper_serve.drivers import Event, Found, Generated, Searching, Wrote
-from steper_serve.trajectory import Passage, Step, Trajectory
+from steper_serve.trajectory import Completion, Passage, Step, Trajectory
 
 _TIMES = (
     "retrieval_seconds",
@@ -19,6 +21,13 @@ _TIMES = (
     "prefill_seconds",
     "decode_seconds",
     "generation_seconds",
+)
+_TOLD = (
+    "text",
+    "finish_reason",
+    "num_prompt_tokens",
+    "num_completion_tokens",
+    "num_cached_tokens",
 )
 
 
@@ -41,8 +50,9 @@ def event_json(event: Event) -> dict[str, Any] | None:
             return {"step": step, "query": query}
         case Found(step, passages):
             return {"step": step, "passages": [_passage(p) for p in passages], **_times(event)}
-        case Generated(step, text):
-            return {"step": step, "thought": text.strip(), **_times(event)}
+        case Generated(step, text, completion):
+            wrote = {"completions": [_completion(completion)], "forced": event.final}
+            return {"step": step, "thought": text.strip(), **wrote, **_times(event)}
         case Wrote():
             return None
 
@@ -73,7 +83,17 @@ def trace_json(trajectory: Trajectory, seconds: float, clockwork: Clockwork) -> 
 
 def _step(step: Step) -> dict[str, Any]:
     passages = [_passage(p) for p in step.passages]
-    return {"query": step.query, "passages": passages, "thought": step.thought}
+    return {
+        "query": step.query,
+        "passages": passages,
+        "thought": step.thought,
+        "completions": [_completion(completion) for completion in step.completions],
+        "forced": step.forced,
+    }
+
+
+def _completion(completion: Completion) -> dict[str, Any]:
+    return {name: getattr(completion, name) for name in _TOLD}
 
 
 def _passage(passage: Passage) -> dict[str, Any]:

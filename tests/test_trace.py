@@ -19,7 +19,7 @@ EVENTS = [
     Searching(2, "Hm."),
     Found(2, (), 0.25),
     Generated(2, " More.", TIMED, 2.0),
-    Generated(2, " So the answer is: Oslo", UNTIMED, 0.5),
+    Generated(2, " So the answer is: Oslo", UNTIMED, 0.5, final=True),
 ]
 TRAJECTORY = Trajectory(
     strategy="ircot",
@@ -49,6 +49,20 @@ RESULT = {
     "seconds": 1.234568,
 }
 SHOWN = {"id": "o", "title": "Oslo", "score": 2.5}
+SAID = {
+    "text": " Hm. ",
+    "finish_reason": "stop",
+    "num_prompt_tokens": 10,
+    "num_completion_tokens": 2,
+    "num_cached_tokens": 5,
+}
+SAID_LAST = {
+    "text": "Oslo",
+    "finish_reason": "stop",
+    "num_prompt_tokens": 20,
+    "num_completion_tokens": 1,
+    "num_cached_tokens": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +76,8 @@ SHOWN = {"id": "o", "title": "Oslo", "score": 2.5}
             {
                 "step": 1,
                 "thought": "Hm.",
+                "completions": [SAID],
+                "forced": False,
                 "queue_seconds": 0.5,
                 "prefill_seconds": 0.25,
                 "decode_seconds": 0.125,
@@ -73,6 +89,8 @@ SHOWN = {"id": "o", "title": "Oslo", "score": 2.5}
             {
                 "step": 2,
                 "thought": "So the answer is: Oslo",
+                "completions": [SAID_LAST],
+                "forced": True,
                 "queue_seconds": None,
                 "prefill_seconds": None,
                 "decode_seconds": None,
@@ -101,6 +119,8 @@ def test_the_whole():
             "query": "Where?",
             "passages": [SHOWN],
             "thought": "Hm.",
+            "completions": [SAID],
+            "forced": False,
             "retrieval_seconds": 0.75,
             "queue_seconds": 0.5,
             "prefill_seconds": 0.25,
@@ -112,6 +132,8 @@ def test_the_whole():
             "query": "Hm.",
             "passages": [],
             "thought": "More. So the answer is: Oslo",
+            "completions": [SAID, SAID_LAST],
+            "forced": True,
             "retrieval_seconds": 0.25,
             "queue_seconds": 0.5,
             "prefill_seconds": 0.25,
@@ -123,6 +145,8 @@ def test_the_whole():
             "query": None,
             "passages": [],
             "thought": "",
+            "completions": [],
+            "forced": False,
             "retrieval_seconds": 0.0,
             "queue_seconds": 0.0,
             "prefill_seconds": 0.0,

@@ -44,6 +44,7 @@ EngineArg = str | int | float | bool
 CPU_KV_CACHE_GIB = 2.0
 CPU_BLOCK_SIZE = 32
 GIB = 2**30
+_RESET_TRIES, _RESET_SECONDS = 40, 0.05
 
 
 class VllmEngine:
@@ -119,6 +120,24 @@ class VllmEngine:
                     yield Delta(piece.text, num_tokens, len(ids), last.num_cached_tokens or 0)
         yield _completion(last, text, num_tokens)
 
+    async def generate_exactly(self, request: Generate) -> Completion:
+        """As many tokens as `request.max_tokens` says, whatever they are, all at once.
+
+        What vLLM alone needs for a request whose outcome is known: for measurements. Neither
+        end-of-sequence nor a stop ends it; only a full context does.
+
+        Raises:
+            SteperError: as `LanguageModel.generate`.
+        """
+        ids = self._token_ids(request)
+        room = self._room(request, len(ids))
+        name = f"steper-{next(self._ids)}"
+        async with aclosing(self._outputs(ids, request, room, name, exactly=True)) as outputs:
+            given = [output async for output in outputs]
+        last = given[-1] if given else None
+        text, tokens = (last.outputs[0].text, last.outputs[0].token_ids) if last else ("", ())
+        return _completion(last, text, len(tokens))
+
     async def check(self) -> None:
         """Raise EngineUnavailable if vLLM's engine core is dead."""
         if self._llm.errored:
@@ -129,8 +148,16 @@ class VllmEngine:
         return len(self._llm.output_processor.request_states)
 
     async def reset_prefix_cache(self) -> None:
-        """Forget every cached prefix, so that a measurement starts cold."""
-        await self._llm.reset_prefix_cache()
+        """Forget every cached prefix, so that a measurement starts cold.
+
+        Raises:
+            EngineFailed: requests are still running.
+        """
+        for _ in range(_RESET_TRIES):  # a request that has just ended may hold its blocks yet
+            if await self._llm.reset_prefix_cache():
+                return
+            await asyncio.sleep(_RESET_SECONDS)
+        raise EngineFailed("vLLM does not forget its prefix cache: are requests still running?")
 
     async def aclose(self) -> None:
         """Stop vLLM and its processes. Requests that still run fail with EngineUnavailable."""
@@ -170,7 +197,13 @@ class VllmEngine:
         return min(request.max_tokens, room)
 
     async def _outputs(
-        self, ids: list[int], request: Generate, max_tokens: int, name: str
+        self,
+        ids: list[int],
+        request: Generate,
+        max_tokens: int,
+        name: str,
+        *,
+        exactly: bool = False,
     ) -> AsyncGenerator["RequestOutput", None]:
         """vLLM's outputs with its errors made ours; a request left early is aborted."""
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
@@ -178,7 +211,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
-            params = _sampling_params(request, max_tokens)
+            params = _sampling_params(request, max_tokens, exactly=exactly)
             stream = self._llm.generate(tokens_input(ids), params, name)
             async with aclosing(stream):
                 async for output in stream:
@@ -314,18 +347,20 @@ def _value(name: str, value: EngineArg) -> Any:
         ) from error
 
 
-def _sampling_params(request: Generate, max_tokens: int) -> "SamplingParams":
+def _sampling_params(request: Generate, max_tokens: int, *, exactly: bool) -> "SamplingParams":
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    kind = RequestOutputKind
     return SamplingParams(
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         seed=request.sampling.seed,
         max_tokens=max_tokens,
         min_tokens=min(request.min_tokens, max_tokens),
-        stop=list(request.stop),
-        output_kind=RequestOutputKind.DELTA,
+        stop=[] if exactly else list(request.stop),
+        ignore_eos=exactly,
+        output_kind=kind.FINAL_ONLY if exactly else kind.DELTA,
     )
 
 

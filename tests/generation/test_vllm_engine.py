@@ -149,3 +149,27 @@ async def test_an_engine_that_died_says_so(student: Path) -> None:
             await complete(doomed, request())
     finally:
         await doomed.aclose()
+
+
+async def test_exactly_so_many_tokens_and_the_same_while_the_model_goes_on(
+    engine: VllmEngine,
+) -> None:
+    """A replay: as many tokens as were generated, end-of-sequence included, from a cold cache."""
+    await engine.reset_prefix_cache()
+    _, said = await complete(engine, request(6))
+    await engine.reset_prefix_cache()
+    again = await engine.generate_exactly(request(6, max_tokens=said.num_completion_tokens))
+    assert again.text == said.text
+    assert again.num_completion_tokens == said.num_completion_tokens
+    assert (again.num_prompt_tokens, again.num_cached_tokens) == (said.num_prompt_tokens, 0)
+    more = await engine.generate_exactly(request(6, max_tokens=said.num_completion_tokens + 9))
+    assert more.num_completion_tokens == said.num_completion_tokens + 9
+    assert engine.num_running() == 0
+
+
+async def test_the_prefix_cache_of_a_busy_engine_is_not_forgotten(engine: VllmEngine) -> None:
+    async with aclosing(engine.generate(request(max_tokens=LONG, min_tokens=LONG))) as stream:
+        await anext(stream)
+        with pytest.raises(EngineFailed, match="still running"):
+            await engine.reset_prefix_cache()
+    await engine.reset_prefix_cache()
