@@ -67,7 +67,7 @@ _ASKED = (
 )
 
 
-def _asked(command: F) -> F:
+def asked(command: F) -> F:
     for option in reversed(_ASKED):
         command = option(command)
     return command
@@ -85,22 +85,22 @@ def bench() -> None:
 
 
 @bench.command()
-@_asked
+@asked
 @click.option("--concurrency", type=click.IntRange(min=1), default=32, show_default=True)
 def accuracy(folder: Path, **flags: Any) -> None:
     """EM, F1 and Acc with 95% intervals, by type and by hops."""
     from steper_serve.benchmarks import accuracy as scoring
     from steper_serve.benchmarks.running import measure
 
-    plan = _plan(flags, folder, timed=False)
-    with _results(folder, "accuracy", flags) as results:
+    plan = plan_of(flags, folder, timed=False)
+    with results_of(folder, "accuracy", flags) as results:
         rows = measure(plan, results, folder)
     found = scoring.summaries(rows)
     _say(scoring.tables(found, rows), scoring.lines(found))
 
 
 @bench.command()
-@_asked
+@asked
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--warmup", type=click.IntRange(min=0), default=8, show_default=True)
 @click.option("--repetitions", type=click.IntRange(min=1), default=1, show_default=True)
@@ -122,8 +122,8 @@ def latency(folder: Path, score: str, **flags: Any) -> None:
     from steper_serve.benchmarks import plots
     from steper_serve.benchmarks.running import measure
 
-    plan = _plan(flags, folder, timed=True)
-    with _results(folder, "latency", flags) as results:
+    plan = plan_of(flags, folder, timed=True)
+    with results_of(folder, "latency", flags) as results:
         rows = measure(plan, results, folder)
         sizes = timing.sizes_of([results.manifest.served])
     found = timing.find(rows, sizes, score)
@@ -155,7 +155,7 @@ def report(folders: tuple[Path, ...], file: Path) -> None:
     click.echo(json.dumps({"html": str(file), "markdown": str(markdown)}))
 
 
-def _plan(flags: dict[str, Any], folder: Path, *, timed: bool) -> "Plan":
+def plan_of(flags: dict[str, Any], folder: Path, *, timed: bool) -> "Plan":
     from steper_serve.benchmarks import datasets, server
     from steper_serve.benchmarks.cells import matrix
     from steper_serve.benchmarks.running import Plan
@@ -175,17 +175,17 @@ def _plan(flags: dict[str, Any], folder: Path, *, timed: bool) -> "Plan":
         repetitions=flags.get("repetitions", 1),
         retry_failed=flags["retry_failed"],
         timeout=flags["timeout"],
-        key=_key(flags["key_env"]),
+        key=key_of(flags["key_env"]),
     )
 
 
-def _results(folder: Path, benchmark: str, flags: dict[str, Any]) -> "Results":
+def results_of(folder: Path, benchmark: str, flags: dict[str, Any]) -> "Results":
     from steper_serve.benchmarks.results import Results
 
     return Results(folder, benchmark, {name: value for name, value in flags.items() if value})
 
 
-def _key(variable: str | None) -> str | None:
+def key_of(variable: str | None) -> str | None:
     if variable is None:
         return None
     key = os.environ.get(variable)
