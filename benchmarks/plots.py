@@ -1,4 +1,4 @@
-"""Plots as SVG: accuracy over latency, means with intervals, stacked bars.
+"""Plots as SVG: accuracy over latency, means with intervals, stacked bars, lines.
 
 A plot is a list of shapes at computed places, which a template writes out. Colours are classes
 of `templates/plot.css`, so that a plot follows the reader's light or dark scheme. What is left
@@ -7,7 +7,7 @@ out: what the figures mean (accuracy, latency).
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +19,7 @@ _HEIGHT = 460.0
 _LETTER = 6.6  # the mean width of a letter at the plots' 12 pixels
 _LARGEST, _SMALLEST, _UNKNOWN = 20.0, 4.0, 6.0
 _NUM_COLOURS = 6
+_MOST_DOTS = 12  # of a line, beyond which it is drawn without them
 _UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 Box = tuple[float, float, float, float]
@@ -125,6 +126,35 @@ def bars(title: str, x_label: str, rows: Mapping[str, Mapping[str, float]]) -> s
             width = {"width": f"{x.at(reached) - x.at(begin):.1f}"}
             shapes.append(Shape("rect", {**place, **width, "class": _fill(colour)}))
     return _drawn(title, height, shapes)
+
+
+def lines(
+    title: str,
+    x_label: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    by_size: bool = False,
+) -> str:
+    """Values over x, a line for each name; "" without a point.
+
+    x begins at 0 or, if `by_size` (of models, say), is logarithmic where values are far apart.
+    """
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return ""
+    x = _x_scale([*([] if by_size else [0.0]), *(px for px, _ in points)])
+    y = replace(_y_scale([(value, value) for _, value in points]), end=TOP + 20)
+    shapes = [*_legend(list(series), LEFT), *_axes(x, y, _HEIGHT, x_label)]
+    for number, line in enumerate(series.values()):
+        placed = [(f"{x.at(px):.1f}", f"{y.at(py):.1f}") for px, py in sorted(line)]
+        path = " ".join(f"{px},{py}" for px, py in placed)
+        shapes.append(Shape("polyline", {"points": path, "class": f"curve {_stroke(number)}"}))
+        if len(placed) <= _MOST_DOTS:
+            shapes += [
+                Shape("circle", {"cx": px, "cy": py, "r": "4", "class": _fill(number)})
+                for px, py in placed
+            ]
+    return _drawn(title, _HEIGHT, shapes)
 
 
 def count(number: int | None) -> str:
@@ -249,7 +279,8 @@ def _x_scale(values: Sequence[float]) -> Scale:
 def _y_scale(ranges: Sequence[tuple[float, float]]) -> Scale:
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     if high - low < 0.02:
-        low, high = max(0.0, low - 0.05), min(1.0, high + 0.05)
+        most = high + 0.05 if high > 1 else 1.0  # a share ends at 1
+        low, high = max(0.0, low - 0.05), min(most, high + 0.05)
     ticks = _ticks(low, high)
     return Scale(min(low, ticks[0]), max(high, ticks[-1]), _HEIGHT - BOTTOM, TOP, ticks)
 
@@ -278,6 +309,10 @@ def _shortened(name: str) -> str:
 
 def _fill(number: int) -> str:
     return f"fill{number % _NUM_COLOURS}"
+
+
+def _stroke(number: int) -> str:
+    return f"stroke{number % _NUM_COLOURS}"
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, look: str) -> Shape:

@@ -92,11 +92,21 @@ def running(served: Served, index: Path | None) -> Iterator[str]:
     if served.url is not None:
         yield served.url
         return
+    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0"]
+    with started([*command, *flags_of(served, index)]) as url:
+        yield url
+
+
+def flags_of(served: Served, index: Path | None) -> list[str]:
+    """What `steper-serve serve` is given for what is served, port aside."""
     model = [] if served.model is None else ["--model", served.model]
     search = [] if index is None else ["--index", str(index)]
-    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0"]
-    with started([*command, *model, *search, *served.flags]) as url:
-        yield url
+    return [*model, *search, *served.flags]
+
+
+def ends_with_us(command: Sequence[str]) -> list[str]:
+    """`command`, so that its process ends when this one does, however that ends (Linux)."""
+    return [sys.executable, "-c", _ENDS_WITH_PARENT, *command]
 
 
 @contextmanager
@@ -106,8 +116,7 @@ def started(command: Sequence[str]) -> Iterator[str]:
     Raises:
         ServerFailed: it ended before.
     """
-    wrapped = [sys.executable, "-c", _ENDS_WITH_PARENT, *command]
-    with subprocess.Popen(wrapped, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(ends_with_us(command), stderr=subprocess.PIPE, text=True) as process:
         said: deque[str] = deque(maxlen=_LINES_KEPT)
         try:
             yield _url(process, said)
@@ -146,14 +155,14 @@ def _started(text: str, flags: tuple[str, ...], sizes: dict[str, int]) -> Served
         from importlib.resources import files
 
         folder = Path(str(files("steper_serve"))) / "assets" / "student"
-        known = sizes.get(STUDENT) or _num_parameters(folder)
+        known = sizes.get(STUDENT) or num_parameters(folder)
         return Served(STUDENT, None, None, flags, known, _weights(folder))
     name, equals, model = text.partition("=")
     model = model if equals else text
     name = name if equals else Path(text).name if Path(text).is_dir() else text
     if model[:1] in ("/", ".", "~") and not Path(model).is_dir():
         raise ConfigurationError(f"there is no model directory {model}")
-    known = sizes.get(name) or _num_parameters(Path(model))
+    known = sizes.get(name) or num_parameters(Path(model))
     return Served(name, None, model, flags, known, _weights(Path(model)))
 
 
@@ -165,7 +174,7 @@ def _size(text: str) -> tuple[str, int]:
     return name, round(float(match["digits"]) * _UNITS[match["unit"]])
 
 
-def _num_parameters(folder: Path) -> int | None:
+def num_parameters(folder: Path) -> int | None:
     """Counted in the headers of its safetensors files; None without any."""
     from safetensors import safe_open
 
