@@ -17,6 +17,7 @@ from markupsafe import Markup
 import steper_serve
 from steper_serve import journal
 from steper_serve.benchmarks import accuracy, latency, plots
+from steper_serve.benchmarks.paper import saved
 from steper_serve.benchmarks.results import Manifest, read_manifest
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.errors import ConfigurationError
@@ -68,12 +69,13 @@ def make(folders: Iterable[Path]) -> Report:
         ConfigurationError: a folder holds none, or those of an unknown benchmark.
         BadRecord: what it holds cannot be read; names file and line.
     """
-    found = {folder: _manifest(folder) for folder in dict.fromkeys(folders)}
+    kept = {folder: saved.read(folder) for folder in dict.fromkeys(folders)}
+    found = {f: _manifest(f) for f, told in kept.items() if not told or read_manifest(f)}
     sections: list[Section] = []
     for name, sections_of in SECTIONS.items():
         mine = [folder for folder, manifest in found.items() if manifest.benchmark == name]
         sections += sections_of(mine) if mine else []
-    return Report(found, sections)
+    return Report(found, sections + [section for told in kept.values() for section in told])
 
 
 def write(report: Report, html: Path) -> Path:

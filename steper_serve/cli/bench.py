@@ -185,12 +185,12 @@ def results_of(folder: Path, benchmark: str, flags: dict[str, Any]) -> "Results"
     return Results(folder, benchmark, {name: value for name, value in flags.items() if value})
 
 
-def key_of(variable: str | None) -> str | None:
+def key_of(variable: str | None, option: str = "--key-env") -> str | None:
     if variable is None:
         return None
     key = os.environ.get(variable)
     if not key:
-        raise ConfigurationError(f"--key-env names {variable}, which is not set: export it")
+        raise ConfigurationError(f"{option} names {variable}, which is not set: export it")
     return key
 
 

@@ -7,6 +7,7 @@ import click
 import steper_serve
 from steper_serve.cli.ask import ask
 from steper_serve.cli.bench import bench
+from steper_serve.cli.bench_paper import paper
 from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
 from steper_serve.cli.fictional import fictional
@@ -30,5 +31,6 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
+bench.add_command(paper)
 for command in (serve, ask, index, fictional, distill, bench, doctor):
     main.add_command(command)
