@@ -68,13 +68,25 @@ def test_any_text_can_be_read_and_digits_stand_alone(tokenizer) -> None:
     assert sum(tokenizer.tokenizer.decode([i]).strip() in set("1987") for i in ids) >= 4
 
 
-def test_what_is_read_holds_every_answer() -> None:
-    questions = list(lessons.reading(World(3, 300), 20))
-    assert len(questions) == 20
-    for text in chain.from_iterable(questions):
-        answer = re.fullmatch(r" So the answer is: (.*)\.", text["target"])
+@pytest.mark.parametrize(
+    ("stated", "form"),
+    [(False, r" So the answer is: (.*)\."), (True, r" (?:The|Mount|[A-Z]).* is (?:the )?(.*)\.")],
+)
+def test_what_is_read_holds_every_answer(stated: bool, form: str) -> None:
+    readings = list(lessons.reading(World(3, 300), 20, stated=stated))
+    assert len(readings) == 20
+    assert any(len(questions) > 6 for questions in readings)
+    for text in chain.from_iterable(readings):
+        answer = re.fullmatch(form, text["target"])
         assert answer
-        assert answer[1] in text["prompt"].split("\nQ: ")[0]
+        told = answer[1].split(" (")[0]  # a namesake is told apart by title
+        assert told in text["prompt"].split("\nQ: ")[0]
+
+
+def test_questions_to_one_reading_share_its_passages() -> None:
+    for questions in lessons.reading(World(3, 300), 10):
+        assert len({text["prompt"].split("\nQ: ")[0] for text in questions}) == 1
+        assert len({text["prompt"] for text in questions}) == len(questions)
 
 
 @pytest.mark.parametrize("strategy", ["ircot", "self-ask"])
