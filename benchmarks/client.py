@@ -109,14 +109,14 @@ class Client:
         start = time.perf_counter()
         try:
             if cell.streamed:
-                return await self._streamed(_request(cell, question), start)
-            done = await self._client.chat.completions.create(**_request(cell, question))
+                return await self._streamed(request_of(cell, question), start)
+            done = await self._client.chat.completions.create(**request_of(cell, question))
         except openai.APIError as error:
             raise self._error(error) from error
         except ValueError as error:
             raise AnswerFailed(f"{self.url} sent what is not JSON: {error}") from error
         times = Times(_since(start))
-        trace = self._checked(getattr(done, "steper", None))
+        trace = checked(getattr(done, "steper", None), self.url)
         return Reply(done.choices[0].message.content or "", trace, times)
 
     async def _streamed(self, request: Mapping[str, Any], start: float) -> Reply:
@@ -134,17 +134,7 @@ class Client:
                 if event := getattr(chunk, "steper", None):
                     events.append(event)
         times = Times(_since(start), **first)
-        return Reply(content, self._checked(joined(events)), times)
-
-    def _checked(self, trace: Any) -> Mapping[str, Any]:
-        if not isinstance(trace, Mapping) or not isinstance(trace.get("steps"), list):
-            raise RequestRefused(
-                f"{self.url} sends no trace of its steps: it is no StepER server, or what stands "
-                "between takes the field `steper` away"
-            )
-        if missing := [name for name in _RESULT if name not in trace]:
-            raise AnswerFailed(f"{self.url} ended an answer before its {missing[0]!r}")
-        return trace
+        return Reply(content, checked(joined(events), self.url), times)
 
     def _error(self, error: openai.APIError) -> SteperError:
         """Ours for one of the client's; the message names the URL."""
@@ -153,13 +143,36 @@ class Client:
                 return AnswerFailed(f"{self.url} was silent for {self._timeout:.0f} s")
             case openai.APIConnectionError():
                 return EndpointUnreachable(f"{self.url} cannot be reached: {_cause(error)}")
-        said = f"{self.url} answered {_status(error) or 'with an error'}: {error.message}"
-        if _status(error) in (429, 503) or error.code in _UNREADY:
-            return EndpointUnreachable(said)
-        param = str(error.param or "").partition(".")[0]
-        if _status(error) in (401, 403, 404) or param in _REFUSED_PARAMS:
-            return RequestRefused(said)
-        return AnswerFailed(said, error.body)
+        body = error.body if isinstance(error.body, Mapping) else {}
+        return failure(self.url, _status(error), {"message": error.message, **body})
+
+
+def failure(url: str, status: int | None, body: Mapping[str, Any]) -> SteperError:
+    """Ours for an answer of `url` with an error: its status, None within a stream, and `error`."""
+    said = f"{url} answered {status or 'with an error'}: {body.get('message')}"
+    if status in (429, 503) or body.get("code") in _UNREADY:
+        return EndpointUnreachable(said)
+    param = str(body.get("param") or "").partition(".")[0]
+    if status in (401, 403, 404) or param in _REFUSED_PARAMS:
+        return RequestRefused(said)
+    return AnswerFailed(said, body)
+
+
+def checked(trace: Any, url: str) -> Mapping[str, Any]:
+    """A trace with all that rows need of it.
+
+    Raises:
+        RequestRefused: there is none.
+        AnswerFailed: it breaks off.
+    """
+    if not isinstance(trace, Mapping) or not isinstance(trace.get("steps"), list):
+        raise RequestRefused(
+            f"{url} sends no trace of its steps: it is no StepER server, or what stands "
+            "between takes the field `steper` away"
+        )
+    if missing := [name for name in _RESULT if name not in trace]:
+        raise AnswerFailed(f"{url} ended an answer before its {missing[0]!r}")
+    return trace
 
 
 def joined(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -190,7 +203,8 @@ def _no_step() -> dict[str, Any]:
     return {"query": None, "passages": [], **wrote, **dict.fromkeys(_TIMES, 0.0)}
 
 
-def _request(cell: Cell, question: str) -> dict[str, Any]:
+def request_of(cell: Cell, question: str) -> dict[str, Any]:
+    """What is asked, as arguments of the official client."""
     chosen = {"strategy": cell.strategy, "max_steps": cell.max_steps, "top_k": cell.top_k}
     steper = {name: value for name, value in chosen.items() if value is not None}
     return {

@@ -29,3 +29,9 @@ class ServerFailed(SteperError):
     """The server that a benchmark started did not come up, or ended."""
 
     code = "server_failed"
+
+
+class ReplayDiffers(SteperError):
+    """A recorded answer cannot be asked again as it was: other prompts, or other tokens."""
+
+    code = "replay_differs"

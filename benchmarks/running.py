@@ -104,7 +104,7 @@ def measure(plan: Plan, results: Results, scratch: Path) -> list[Row]:
         ServerFailed: a server does not start.
         DiskFailed: the disk is full. What was answered is kept.
     """
-    _note(plan, results)
+    note(plan, results)
     for served in plan.served:
         for dataset in plan.datasets:
             cells = plan.cells(dataset, served)
@@ -171,7 +171,7 @@ async def ask(
                 for items, then in ((_warm_up(plan, dataset, batch), _forget), (batch, take)):
                     await answer_all(items, answer, then, concurrency=plan.concurrency, check=check)
         except EndpointUnreachable as error:
-            raise _gone(error, results) from error
+            raise gone(error, results) from error
 
 
 async def _answer(client: Client, item: Item) -> _Ended:
@@ -197,7 +197,7 @@ def _forget(ended: _Ended) -> None:
     """Do nothing with an answer of the warm-up."""
 
 
-def _note(plan: Plan, results: Results) -> None:
+def note(plan: Plan, results: Results) -> None:
     """What is asked of what, for the manifest."""
     for dataset in plan.datasets:
         results.manifest.datasets[dataset.name] = {
@@ -213,7 +213,8 @@ def _note(plan: Plan, results: Results) -> None:
     results.write_manifest()
 
 
-def _gone(error: EndpointUnreachable, results: Results) -> EndpointUnreachable:
+def gone(error: EndpointUnreachable, results: Results) -> EndpointUnreachable:
+    """The error that says what to do when the endpoint is back."""
     return EndpointUnreachable(
         f"{error.message.rstrip('.')}. {len(results.rows):,} rows are kept in {results.folder}: "
         "start the same command again when it is back."

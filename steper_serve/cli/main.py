@@ -7,6 +7,7 @@ import click
 import steper_serve
 from steper_serve.cli.ask import ask
 from steper_serve.cli.bench import bench
+from steper_serve.cli.bench_load import load, replay
 from steper_serve.cli.bench_paper import paper
 from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
@@ -31,6 +32,7 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
-bench.add_command(paper)
+for command in (load, paper, replay):
+    bench.add_command(command)
 for command in (serve, ask, index, fictional, distill, bench, doctor):
     main.add_command(command)

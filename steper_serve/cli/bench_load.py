@@ -1,0 +1,109 @@
+"""`steper-serve bench load`, and the replay that it runs in a process of its own.
+
+What is left out: what is measured and how (benchmarks.load, sweep, replay).
+"""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from steper_serve.cli.bench import asked, plan_of, results_of
+from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.wiring import open_loop
+from steper_serve.errors import ConfigurationError
+from steper_serve.settings import Settings
+
+_CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
+_LEAST_WARMUP = 8
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@asked
+@click.option(
+    "--concurrency",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=_CONCURRENCY,
+    show_default=True,
+    help="Answers in flight; may be repeated.",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(min=0),
+    help="Questions before each cell, not measured in any (default: as many as are in flight at "
+    "most, at least 8).",
+)
+@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--streamed/--whole", default=True, show_default=True, help="How answers are sent.")
+@click.option(
+    "--replay/--no-replay",
+    default=True,
+    show_default=True,
+    help="Whether the same prompts are timed in the engine alone.",
+)
+def load(
+    folder: Path, concurrency: tuple[int, ...], streamed: bool, replay: bool, **flags: Any
+) -> None:
+    """Answers a second and seconds an answer by answers in flight, and vLLM alone beside it.
+
+    Each repetition of each combination has a server of its own, unless it is asked of an
+    --endpoint, and right after it a replay of the same prompts in an engine of the same settings,
+    as independent requests: the replay ratio is that time divided by the served time. Take at
+    least ten times as many questions as are in flight.
+    """
+    from steper_serve import journal
+    from steper_serve.benchmarks import load as loads
+    from steper_serve.benchmarks import plots
+    from steper_serve.benchmarks.sweep import Sweep, measure
+
+    numbers = tuple(dict.fromkeys(concurrency))
+    if flags["warmup"] is None:
+        flags["warmup"] = max(_LEAST_WARMUP, *numbers)
+    plan = plan_of({**flags, "repetitions": flags["repeat"], "concurrency": 1}, folder, timed=True)
+    given = {**flags, "concurrency": numbers, "streamed": streamed, "replay": replay}
+    with results_of(folder, "load", given) as results:
+        found = measure(Sweep(plan, numbers, streamed, replay), results, folder)
+        told = loads.find(found, list(results.rows.values()))
+    if drawn := loads.plot(told):
+        journal.write_text(folder / "load.svg", plots.standalone(drawn))
+    for table in loads.tables(told):
+        click.echo(f"{table.text()}\n")
+    for line in loads.lines(told):
+        click.echo(json.dumps(line, ensure_ascii=False))
+
+
+@click.command(hidden=True)
+@click.argument("file", type=_FILE)
+# What a server is given beside, which a replay has no use for.
+@click.option("--host", hidden=True, expose_value=False)
+@click.option("--port", hidden=True, expose_value=False)
+@click.option("--public-url", hidden=True, expose_value=False)
+@model_options
+@loop_options
+def replay(file: Path, **flags: Any) -> None:
+    """Time the answers recorded in FILE in the engine alone; `bench load` runs this."""
+    settings = settings_from(flags)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        told = runner.run(_replay(settings, file))
+    click.echo(json.dumps(told))
+
+
+async def _replay(settings: Settings, file: Path) -> dict[str, Any]:
+    from steper_serve.benchmarks import replay as replays
+    from steper_serve.benchmarks import replaying
+
+    recording = replaying.read(file)
+    async with open_loop(settings) as loop:
+        if not isinstance(loop.model, replays.Engine):
+            raise ConfigurationError(
+                f"a model behind an endpoint ({settings.endpoint}) cannot be measured alone: "
+                "give --no-replay"
+            )
+        return await replays.measure(
+            loop, loop.model, recording.warmup, recording.rows, recording.concurrency
+        )
