@@ -67,7 +67,7 @@ def all_served(
     Raises:
         ConfigurationError: something is not of its form, or two have one name.
     """
-    sizes = dict(_size(text) for text in parameters)
+    sizes = dict(size_of(text) for text in parameters)
     found = [_endpoint(text, sizes) for text in endpoints]
     wanted = list(models) or ([] if endpoints else [STUDENT])
     found += [_started(text, tuple(flags), sizes) for text in wanted]
@@ -166,7 +166,12 @@ def _started(text: str, flags: tuple[str, ...], sizes: dict[str, int]) -> Served
     return Served(name, None, model, flags, known, _weights(Path(model)))
 
 
-def _size(text: str) -> tuple[str, int]:
+def size_of(text: str) -> tuple[str, int]:
+    """What is served and its parameters, of NAME=NUMBER.
+
+    Raises:
+        ConfigurationError: it is not of this form.
+    """
     name, _, number = text.rpartition("=")
     match = _NUMBER.fullmatch(number)
     if not name or match is None:

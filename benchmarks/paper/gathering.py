@@ -37,6 +37,23 @@ class Gathered:
     sources: Mapping[str, str] = field(default_factory=dict)
     trainings: Sequence[Sigmas] = ()
 
+    def with_sizes(self, given: Mapping[str, int]) -> "Gathered":
+        """The same with parameters by what is served, where the folders do not tell.
+
+        Raises:
+            ConfigurationError: a name is not among what was answered.
+        """
+        names = dict.fromkeys(subject.cell.served for subject in self.subjects)
+        if unknown := [name for name in given if name not in names]:
+            raise ConfigurationError(
+                f"--parameters names {unknown[0]!r}, which is not here; there is {', '.join(names)}"
+            )
+        sized = [
+            replace(s, num_parameters=given.get(s.cell.served, s.num_parameters))
+            for s in self.subjects
+        ]
+        return replace(self, subjects=sized, sizes={**self.sizes, **given})
+
     def sampled(self, limit: int | None) -> "Gathered":
         """The same with at most `limit` questions a subject."""
         if limit is None:

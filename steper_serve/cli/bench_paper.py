@@ -32,7 +32,6 @@ _MEASURING = {
     "strategies": "--strategy",
     "max_steps": "--max-steps",
     "top_k": "--top-k",
-    "parameters": "--parameters",
 }
 _OPTIONS = (
     click.option(
@@ -130,6 +129,7 @@ def _gathered(
 ) -> "Gathered":
     """What was measured, or is measured now."""
     from steper_serve.benchmarks.paper import gathering
+    from steper_serve.benchmarks.server import size_of
 
     if not folders and not recipes:
         return _measured(experiment, folder, flags)
@@ -140,7 +140,9 @@ def _gathered(
         )
     if experiment.needs == "trainings":
         return gathering.of_trainings(recipes)
-    return gathering.of_folders(folders, recipes).sampled(flags["limit"])
+    sizes = dict(size_of(text) for text in flags["parameters"])
+    found = gathering.of_folders(folders, recipes).with_sizes(sizes)
+    return found.sampled(flags["limit"])
 
 
 def _measured(experiment: "Experiment", folder: Path, flags: Mapping[str, Any]) -> "Gathered":

@@ -114,7 +114,8 @@ async def test_recall_follows_the_data_set_that_is_given(made, tmp_path):
     blank = last_line(await paper("table8", made))["here"][0]
     assert blank["Recall"] is None
     given = last_line(await paper("table8", made, world / "dev.jsonl"))["here"][0]
-    assert (given["Recall"], given["Duplicativeness"]) == (1, 0)
+    assert given["Recall"] == 1
+    assert given["Duplicativeness"] == 2 / 8  # of two searches of four: the work, the painter
 
 
 async def test_figure_3_needs_nothing_but_the_recipe(made):
@@ -143,10 +144,9 @@ async def test_table_4_takes_sub_questions_from_the_recipes_worlds(made):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def judge(prompt: str) -> str:
-        right = "Paris" not in prompt
-        return validity(
-            1.0 if right else 0.5, *(["correct"] * 2 if right else ["wrong"] * 2)[:2], "correct"
-        )
+        if "Paris" in prompt:
+            return validity(0.5, "wrong", "correct", "wrong")
+        return validity(1.0, "correct", "correct", "correct")
 
     async with sitting(judge) as court:
         done = await paper("table4", made, "--judge", court.url, "--judge-model", "wise")
@@ -168,8 +168,18 @@ async def test_figure_7_is_the_way_of_each_training(made):
     assert "step 2  " in done.stdout
     assert "- models, here: steper-seed0 of the recipe" in done.stdout
     assert "- data, here: train" in done.stdout
-    drawn = [Path(made.out / "paper" / "paper" / f"fig7-{n}.svg").read_text() for n in (1, 2)]
+    kept = made.out / "paper" / "paper"
+    drawn = [(kept / f"fig7-{n}.svg").read_text() for n in (1, 2)]
     assert [svg.count("<polyline") for svg in drawn] == [3, 3]
+
+
+async def test_figure_4_takes_sizes_that_no_folder_tells(made):
+    done = await paper("fig4", made, "--parameters", "steper=1.5B", "--parameters", "s-1-5=7.6B")
+    found = {line["name"]: line for line in last_line(done)["here"]}
+    assert found["s-1-5, dev"]["7.6B"] == 100
+    assert "Of unknown size (--parameters): steper-uniform, vanilla-kd." in done.stdout
+    done = await paper("fig4", made, "--parameters", "other=1B")
+    assert "--parameters names 'other', which is not here; there is s-1-5" in done.stderr
 
 
 async def test_two_recipes_are_told_apart(made, tmp_path):

@@ -127,3 +127,27 @@ def test_a_plot_in_a_file_brings_its_colours():
 )
 def test_parameters_are_said_as_people_say_them(number, said):
     assert plots.count(number) == said
+
+
+def polylines(svg: str) -> list[list[tuple[float, float]]]:
+    found = read(svg).findall("s:polyline", NAMESPACE)
+    pairs = ([pair.split(",") for pair in line.attrib["points"].split()] for line in found)
+    return [[(float(x), float(y)) for x, y in line] for line in pairs]
+
+
+def test_lines_go_where_their_figures_are():
+    """Oracle: places are linear; x begins at 0, and points are joined in the order of x."""
+    svg = plots.lines("σ", "step", {"a": [(100, 0.2), (50, 0.4)], "b": [(100, 0.6)]})
+    (first, second), ((bx, by),) = polylines(svg)
+    assert first[0] < second[0] == bx
+    assert (second[0] - plots.LEFT) / (first[0] - plots.LEFT) == pytest.approx(2, abs=0.01)
+    assert second[1] - first[1] == pytest.approx(first[1] - by, abs=0.11)
+    assert len(circles(svg)) == 3
+    assert plots.lines("σ", "step", {"a": []}) == ""
+
+
+def test_sizes_far_apart_are_on_a_logarithmic_axis():
+    points = [(1e6, 0.1), (1e8, 0.2), (1e10, 0.3)]
+    svg = plots.lines("Acc", "parameters", {"a": points}, by_size=True)
+    ((first, second, third),) = polylines(svg)
+    assert third[0] - second[0] == pytest.approx(second[0] - first[0], abs=0.11)
