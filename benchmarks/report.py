@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 import steper_serve
 from steper_serve import journal
-from steper_serve.benchmarks import accuracy, latency, load, plots
+from steper_serve.benchmarks import accuracy, latency, load, plots, retrieval
 from steper_serve.benchmarks.paper import saved
 from steper_serve.benchmarks.results import Manifest, read_manifest
 from steper_serve.benchmarks.tables import Section, Table
@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Callable[[Sequence[Path]], list[Section]]] = {
     "accuracy": accuracy.sections,
     "latency": latency.sections,
     "load": load.sections,
+    "retrieval": retrieval.sections,
 }
 
 

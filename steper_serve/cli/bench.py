@@ -96,7 +96,7 @@ def accuracy(folder: Path, **flags: Any) -> None:
     with results_of(folder, "accuracy", flags) as results:
         rows = measure(plan, results, folder)
     found = scoring.summaries(rows)
-    _say(scoring.tables(found, rows), scoring.lines(found))
+    say(scoring.tables(found, rows), scoring.lines(found))
 
 
 @bench.command()
@@ -130,7 +130,7 @@ def latency(folder: Path, score: str, **flags: Any) -> None:
     if drawn := timing.plot(found):
         journal.write_text(folder / "latency.svg", plots.standalone(drawn))
     tables = [*scoring.tables(found.summaries, rows), *timing.tables(found)]
-    _say(tables, timing.lines(found, sizes))
+    say(tables, timing.lines(found, sizes))
 
 
 @bench.command()
@@ -194,7 +194,7 @@ def key_of(variable: str | None, option: str = "--key-env") -> str | None:
     return key
 
 
-def _say(tables: "Iterable[Table]", lines: Sequence[dict[str, Any]]) -> None:
+def say(tables: "Iterable[Table]", lines: Sequence[dict[str, Any]]) -> None:
     """The tables, and the JSON: of one cell its object, of several a list."""
     for table in tables:
         click.echo(f"{table.text()}\n")
