@@ -23,6 +23,7 @@ import numpy as np
 from steper_serve import journal
 from steper_serve.benchmarks import plots, results
 from steper_serve.benchmarks.cells import Cell, labels
+from steper_serve.benchmarks.client import Reply
 from steper_serve.benchmarks.latency import Point, front
 from steper_serve.benchmarks.rows import Row
 from steper_serve.benchmarks.tables import Section, Table
@@ -36,6 +37,7 @@ _COLUMNS = {
     "p95_seconds": ("p95", "{:.3f}"),
     "p99_seconds": ("p99", "{:.3f}"),
     "first_byte_p50_seconds": ("first byte", "{:.3f}"),
+    "first_thought_p50_seconds": ("first thought", "{:.3f}"),
     "errors": ("errors", "{:.0f}"),
     "cached_share": ("cached", "{:.1%}"),
     "later_cached_share": ("later", "{:.1%}"),
@@ -44,6 +46,7 @@ _COLUMNS = {
     "replay_ratio": ("replay ratio", "{:.3f}"),
     "unbounded_ratio": ("unbounded", "{:.3f}"),
 }
+_FIRSTS = ("first_byte", "first_thought")
 _SPREAD = ("answers_per_second", "p50_seconds", "replay_ratio", "unbounded_ratio")
 _NOTE = (
     "Seconds, medians of the repetitions; in brackets the least and the greatest. `cached`: the "
@@ -130,13 +133,14 @@ def figures(load: Load, rows: Sequence[Row]) -> dict[str, float | None]:
     """What one load tells; None for what it cannot."""
     replies = [row.reply for row in rows if row.reply is not None]
     walls = [reply.times.wall_seconds for reply in replies]
-    firsts = [reply.times.first_byte_seconds for reply in replies]
     steps = [step for reply in replies for step in reply.trace["steps"]]
     later = [c for reply in replies for c in _completions(reply.trace["steps"])[1:]]
     return {
         "answers_per_second": len(replies) / load.seconds if load.seconds else None,
         **{f"p{q}_seconds": _quantile(walls, q / 100) for q in (50, 95, 99)},
-        "first_byte_p50_seconds": _quantile([s for s in firsts if s is not None], 0.5),
+        **{
+            f"{name}_p50_seconds": _first(replies, name) for name in ("first_byte", "first_thought")
+        },
         "errors": len(rows) - len(replies),
         "cached_share": _cached(_completions(steps)),
         "later_cached_share": _cached(later),
@@ -194,6 +198,11 @@ def sections(folders: Sequence[Path]) -> list[Section]:
         text = "" if found.figures else "Nothing has been measured to its end yet."
         made.append(Section(title, tuple(tables(found)), tuple(filter(None, [plot(found)])), text))
     return made
+
+
+def _first(replies: Sequence[Reply], name: str) -> float | None:
+    told = [getattr(reply.times, f"{name}_seconds") for reply in replies]
+    return _quantile([seconds for seconds in told if seconds is not None], 0.5)
 
 
 def _replayed(load: Load) -> dict[str, float | None]:

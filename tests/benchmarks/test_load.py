@@ -69,6 +69,7 @@ def test_the_figures_of_one_load():
     assert told["p95_seconds"] == pytest.approx(0.88)  # 0.4 + 0.8 * 0.6
     assert told["p99_seconds"] == pytest.approx(0.976)
     assert told["first_byte_p50_seconds"] == pytest.approx(0.03)
+    assert told["first_thought_p50_seconds"] is None
     assert told["errors"] == 1
     assert told["cached_share"] == pytest.approx(0.3)
     assert told["later_cached_share"] == pytest.approx(0.5)
@@ -178,6 +179,7 @@ async def test_each_cell_has_a_server_a_replay_and_a_line(servers, tmp_path):
     one, three = (json.loads(line) for line in done.stdout.splitlines()[-2:])
     assert (one["concurrency"], three["concurrency"]) == (1, 3)
     wanted = ("answers_per_second", "p50_seconds", "p95_seconds", "first_byte_p50_seconds")
+    assert one["first_byte_p50_seconds"] <= one["first_thought_p50_seconds"] <= one["p50_seconds"]
     assert all(one[name] > 0 for name in (*wanted, "replay_ratio", "unbounded_ratio"))
     assert (one["errors"], one["repetitions"]) == (0, 2)
     assert len(servers.indexes) == len(servers.alone) == 4
