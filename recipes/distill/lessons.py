@@ -1,8 +1,9 @@
 """What a model that is made from scratch learns from: a few questions of each of many worlds.
 
-Two lessons, each a stream of questions with their samples. `reading`: passages that searches
-found, and many single-hop questions about them, to be answered at once or, for a model that will
-learn the loop, by a thought; whoever knows only this reads but cannot reason step by step. `loop`:
+`kin`: a few entities of one kind, which the relation that is asked for cannot tell apart, only the
+name; without it a model takes the first passage with the right relation, and never learns to look
+whose it is. `search`: passages that searches found. Both ask many single-hop questions about their
+passages, to be answered at once or, by a model that will learn the loop, with a thought. `loop`:
 the gold reasoner's trajectories (gold.py) through the served loop and a real index. What is left
 out: training (pretrain.py).
 """
@@ -12,7 +13,7 @@ import random
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from steper_serve.recipes.distill.batches import Row, Sample, pack
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.examples import step_texts
 from steper_serve.recipes.distill.gold import UNKNOWN, GoldReasoner
-from steper_serve.recipes.distill.sections import PretrainConfig
+from steper_serve.recipes.distill.sections import LessonConfig, PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 from steper_serve.retrieval import bm25
 from steper_serve.strategies import FewShot, options_for
@@ -49,27 +50,31 @@ FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=F
 def batches(
     config: Config, settings: PretrainConfig, tokenizer: StepTokenizer
 ) -> Iterator[list[Row]]:
-    """Rows of about `tokens_per_batch` tokens: first all reading, then the loop."""
+    """Rows of about `tokens_per_batch` tokens, a lesson after the other."""
     worlds = map(settings.world, count())
-    weight, per_world = settings.lm_weight, settings.questions_per_world
+    for lesson in settings.lessons:
+        taught = (_taught(config, settings, lesson, tokenizer, world) for world in worlds)
+        yield from _filled(_mixed(taught), settings, lesson.tokens)
 
-    def taught(rows: Iterable[list[Text]]) -> Iterator[list[Sample]]:
-        for one in rows:
-            samples = tokenizer.samples(one, "next")
-            yield [replace(sample, lm_weight=weight) for sample in samples]
 
-    def read(world: fictional.World) -> Iterator[list[Sample]]:
-        stated = bool(settings.strategies)
-        return taught(renamed(world, settings, reading(world, per_world, stated=stated)))
-
-    def reason(world: fictional.World) -> Iterator[list[Sample]]:
+def _taught(
+    config: Config,
+    settings: PretrainConfig,
+    lesson: LessonConfig,
+    tokenizer: StepTokenizer,
+    world: fictional.World,
+) -> Iterator[list[Sample]]:
+    """The questions of one world, as samples."""
+    number = settings.questions_per_world
+    if lesson.name == "loop":
         steps = {"max_steps": config.max_steps, "top_k": config.top_k}
-        return taught(
-            renamed(world, settings, loop(world, settings.strategies, per_world, **steps))
-        )
-
-    yield from _filled(_mixed(map(read, worlds)), settings, settings.reading_tokens)
-    yield from _filled(_mixed(map(reason, worlds)), settings, settings.loop_tokens)
+        rows = loop(world, settings.strategies, number, **steps)
+    else:
+        kin = lesson.passages if lesson.name == "kin" else None
+        rows = reading(world, number, stated=bool(settings.strategies), kin=kin)
+    for one in renamed(world, settings, rows):
+        samples = tokenizer.samples(one, "next")
+        yield [replace(sample, lm_weight=settings.lm_weight) for sample in samples]
 
 
 def _mixed(worlds: Iterator[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
@@ -140,17 +145,24 @@ def renamed(
         ]
 
 
-def reading(world: fictional.World, count: int, *, stated: bool = False) -> Iterator[list[Text]]:
+def reading(
+    world: fictional.World, count: int, *, stated: bool = False, kin: int | None = None
+) -> Iterator[list[Text]]:
     """`count` times some passages and single-hop questions about them.
 
     Args:
         stated: ask for the fact as a thought states it, not for the answer alone.
+        kin: take two to so many entities of one kind, where None takes what searches find.
     """
-    with opened(world) as retriever:
+    with nullcontext() if kin else opened(world) as retriever:
         draw = generator(world.seed, "reading")
         everyone = list(world.entities())
         for number in range(count):
-            passages = _found(world, retriever, draw.choice(everyone), draw)
+            about = draw.choice(everyone)
+            if retriever is None:
+                passages = _kin(world, about, draw.randint(2, kin or 2), draw)
+            else:
+                passages = _found(world, retriever, about, draw)
             yield _asked(world, passages, draw, f"{world.seed}/{number}", stated)
 
 
@@ -169,6 +181,15 @@ def loop(
             texts = asyncio.run(_reasoned(retriever, question, strategy, max_steps, top_k))
             if texts:
                 yield texts
+
+
+def _kin(
+    world: fictional.World, about: fictional.Entity, number: int, draw: random.Random
+) -> list[Passage]:
+    """Passages of so many entities of one kind, if there are so many."""
+    among = range(world.counts[about.kind])
+    chosen = draw.sample(among, min(number, len(among)))
+    return [fictional.passage(world, fictional.Entity(about.kind, place)) for place in chosen]
 
 
 def _found(

@@ -2,12 +2,11 @@
 
     python -m steper_serve.recipes.distill.pretrain CONFIG.toml NAME
 
-From nothing, or from a smaller one (growth.py), it reads passages of invented worlds
-(`lessons.reading`) and then, if strategies are named, learns the loop from the gold reasoner
-(`lessons.loop`), a few questions of each world. Matrices are trained by Muon and the rest by AdamW
-(both torch's own), in bfloat16 with float32 weights; the learning rate warms up and falls linearly
-to nothing. Killed and started again it goes on from its last checkpoint. What is left out: several
-ranks, and distillation (train.py).
+From nothing, or from a smaller one (growth.py), it is taught the lessons that its table names
+(lessons.py), a few questions of each of many worlds. Matrices are trained by Muon and the rest by
+AdamW (both torch's own), in bfloat16 with float32 weights; the learning rate warms up and falls
+linearly to nothing. Killed and started again it goes on from its last checkpoint. What is left out:
+several ranks, and distillation (train.py).
 """
 
 import json
@@ -86,7 +85,7 @@ class _Training:
 
     @property
     def _budget(self) -> int:
-        return self._settings.reading_tokens + self._settings.loop_tokens
+        return sum(lesson.tokens for lesson in self._settings.lessons)
 
     def announce(self) -> None:
         """Say what it is going to take, before it takes it."""

@@ -267,17 +267,29 @@ class EvaluateConfig(Section):
 _WORLDS_OF_A_SEED = 1000
 
 
+class LessonConfig(Section):
+    """A lesson of stage 0, so many tokens of it (lessons.py).
+
+    "search" and "kin" ask single-hop questions about passages: about those that searches found, or
+    about up to `passages` entities of one kind, which only their names tell apart. "loop" is the
+    gold reasoner's trajectories.
+    """
+
+    name: Literal["search", "kin", "loop"]
+    tokens: Count
+    passages: Annotated[int, Field(ge=2)] = 3
+
+
 class PretrainConfig(Section):
     """[pretrain.NAME]: a Llama made on invented worlds.
 
     It begins from scratch or as `start`, a folder or "pretrain:NAME" (growth.py).
 
-    `reading_tokens` of passages and single-hop questions, then `loop_tokens` of the gold
-    reasoner's trajectories by `strategies` (none for a model that only reads; one that is named
-    twice is twice as frequent). The names of its worlds are those of the seeds `first_seed` to
-    `last_seed`; a world of other seeds modulo 256 shares none of them. `lm_weight` weighs the loss
-    on what is read beside that on what is answered. The learning rate falls from the share
-    `decay_from` of the tokens on.
+    `lessons` are taught in their order; `strategies` are those of the loop (none for a model that
+    only reads; one that is named twice is twice as frequent). The names of its worlds are those of
+    the seeds `first_seed` to `last_seed`; a world of other seeds modulo 256 shares none of them.
+    `lm_weight` weighs the loss on what is read beside that on what is answered. The learning rate
+    falls from the share `decay_from` of the tokens on.
     """
 
     start: str | None = None
@@ -293,8 +305,7 @@ class PretrainConfig(Section):
     passages_per_world: Annotated[int, Field(ge=100)] = 4000
     questions_per_world: Count = 60
     strategies: tuple[Literal["ircot", "self-ask"], ...] = ()
-    reading_tokens: Annotated[int, Field(ge=0)]
-    loop_tokens: Annotated[int, Field(ge=0)] = 0
+    lessons: Annotated[tuple[LessonConfig, ...], Field(min_length=1)]
     tokens_per_batch: Count = 12_000
     tokens_per_micro_batch: Count = 8192
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
@@ -306,6 +317,12 @@ class PretrainConfig(Section):
         rounds, place = divmod(number, self.last_seed - self.first_seed + 1)
         rounds += self.seed * _WORLDS_OF_A_SEED
         return World(self.first_seed + place + NUM_VOCABULARIES * rounds, self.passages_per_world)
+
+    @model_validator(mode="after")
+    def _knows_its_loop(self) -> Self:
+        if any(lesson.name == "loop" for lesson in self.lessons) != bool(self.strategies):
+            raise ValueError("a lesson `loop` needs `strategies`, and `strategies` such a lesson")
+        return self
 
     @model_validator(mode="after")
     def _has_worlds(self) -> Self:

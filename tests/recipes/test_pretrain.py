@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from steper_serve.fictional import World
+from steper_serve.fictional import World, passage
 from steper_serve.recipes.distill import lessons, vocabulary
 from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.tokenization import StepTokenizer
@@ -30,8 +30,11 @@ last_seed = 31
 passages_per_world = 100
 questions_per_world = 4
 strategies = ["ircot", "self-ask"]
-reading_tokens = 8000
-loop_tokens = 30000
+lessons = [
+    {{ name = "kin", tokens = 4000 }},
+    {{ name = "search", tokens = 4000 }},
+    {{ name = "loop", tokens = 30000 }},
+]
 tokens_per_batch = 4000
 [[datasets]]
 name = "world"
@@ -81,6 +84,15 @@ def test_what_is_read_holds_every_answer(stated: bool, form: str) -> None:
         assert answer
         told = answer[1].split(" (")[0]  # a namesake is told apart by title
         assert told in text["prompt"].split("\nQ: ")[0]
+
+
+def test_kin_are_of_one_kind_and_not_one_entity_twice() -> None:
+    world = World(3, 300)
+    kinds = {passage(world, entity).title: entity.kind for entity in world.entities()}
+    for questions in lessons.reading(world, 20, kin=4):
+        titles = re.findall(r"Wikipedia Title: (.*)", questions[0]["prompt"])
+        assert 2 <= len(titles) == len(set(titles)) <= 4
+        assert len({kinds[title] for title in titles}) == 1
 
 
 def test_questions_to_one_reading_share_its_passages() -> None:

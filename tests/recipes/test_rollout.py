@@ -252,7 +252,7 @@ async def test_no_teacher_is_started_for_files_that_are_missing(tmp_path):
 
 async def test_a_teacher_that_is_not_made_yet_is_named(tmp_path):
     made = {"layers": 1, "width": 8, "heads": 1, "feed_forward": 8}
-    made |= {"first_seed": 0, "last_seed": 0, "reading_tokens": 0}
+    made |= {"first_seed": 0, "last_seed": 0, "lessons": [{"name": "kin", "tokens": 1}]}
     teacher = {"model": "pretrain:big"}
     config, opened = recipe(tmp_path, teacher=teacher, pretrain={"big": made}), []
     with pytest.raises(StageMissing, match=r"no model in .*out/pretrain/big: run .*pretrain"):
