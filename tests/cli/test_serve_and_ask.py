@@ -51,7 +51,7 @@ def test_serve_answers_and_ends_on_sigterm() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert engine
-    assert not any(_alive(pid) for pid in engine)
+    assert _all_end(engine)
 
 
 @pytest.mark.engine
@@ -60,10 +60,7 @@ def test_a_killed_server_leaves_no_engine_behind() -> None:
         engine = _children(process.pid)
         process.kill()
     assert engine
-    deadline = time.monotonic() + 30
-    while any(_alive(pid) for pid in engine) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not any(_alive(pid) for pid in engine)
+    assert _all_end(engine)
 
 
 @pytest.mark.engine
@@ -76,10 +73,7 @@ def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert engine
-    deadline = time.monotonic() + 30
-    while any(_alive(pid) for pid in engine) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not any(_alive(pid) for pid in engine)
+    assert _all_end(engine)
 
 
 def _engine_cores(pid: int) -> list[str]:
@@ -91,6 +85,14 @@ def _engine_cores(pid: int) -> list[str]:
 def _children(pid: int) -> list[str]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [child for task in tasks for child in task.read_text().split()]
+
+
+def _all_end(pids: list[str]) -> bool:
+    """Whether they are gone soon; a child notices a moment later that its parent is."""
+    deadline = time.monotonic() + 30
+    while any(map(_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not any(map(_alive, pids))
 
 
 def _alive(pid: str) -> bool:
