@@ -48,6 +48,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         config = uvicorn.Config(app, log_level="warning", access_log=False)
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        # From here on a client that comes at once is kept waiting, not refused.
+        listener.listen(config.backlog)
         click.echo(
             f"Ready after {time.monotonic() - start:.0f} s: {url}/v1 "
             f"(models steper, steper-ircot, …; end with Ctrl-C)",
