@@ -8,12 +8,12 @@ do about a failure (running).
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import openai
 
 from steper_serve.benchmarks.cells import Cell
+from steper_serve.benchmarks.endpoint import EndpointClient, openai_client
 from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable, RequestRefused
 from steper_serve.errors import SteperError
 
@@ -25,7 +25,6 @@ _TIMES = (
     "generation_seconds",
 )
 _RESULT = ("answer", "stop_reason", "usage", "seconds")
-_CONNECT_SECONDS = 10.0
 _REFUSED_PARAMS = ("model", "steper", "stream_options")
 _UNREADY = frozenset({"engine_unavailable", "engine_timeout", "index_unavailable"})
 
@@ -49,7 +48,7 @@ class Reply:
     times: Times
 
 
-class Client:
+class Client(EndpointClient):
     """Asks the endpoint at `url` (up to /v1); a context manager.
 
     Args:
@@ -63,22 +62,10 @@ class Client:
     ) -> None:
         self.url = url
         self._timeout = timeout
-        self._client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=key or "none",  # the client insists on one
-            timeout=openai.Timeout(timeout, connect=_CONNECT_SECONDS),
-            max_retries=num_retries,
-        )
+        self._client = openai_client(url, key=key, timeout=timeout, num_retries=num_retries)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Give up all connections."""
         await self._client.close()
 
     async def models(self) -> list[str]:

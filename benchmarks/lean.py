@@ -13,17 +13,16 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.client import Reply, Times, checked, failure, joined, request_of
+from steper_serve.benchmarks.endpoint import CONNECT_SECONDS, EndpointClient
 from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable
 
-_CONNECT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -37,7 +36,7 @@ class Sent:
     wall_seconds: float
 
 
-class LeanClient:
+class LeanClient(EndpointClient):
     """Asks the endpoint at `url` (up to /v1), over connections that it keeps; a context manager.
 
     Args:
@@ -58,15 +57,8 @@ class LeanClient:
         )
         self._idle: list[_Connection] = []
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Give up all connections."""
         while self._idle:
             self._idle.pop().close()
         await asyncio.sleep(0)  # for the connections to end
@@ -118,10 +110,10 @@ class LeanClient:
         loop = asyncio.get_running_loop()
         where = (self._host, self._port)
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_connection(_Connection, *where, ssl=self._tls)
         except TimeoutError as error:
-            raise ConnectionError(f"no connection within {_CONNECT_SECONDS:.0f} s") from error
+            raise ConnectionError(f"no connection within {CONNECT_SECONDS:.0f} s") from error
         return connection
 
 

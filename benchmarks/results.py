@@ -10,7 +10,6 @@ there are not asked for again. What is left out: asking (running), and what rows
 latency).
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from steper_serve.benchmarks import machine
 from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.rows import Row, from_json, to_json
 from steper_serve.errors import ConfigurationError
-from steper_serve.journal import Appender, BadRecord
+from steper_serve.journal import Appender
 from steper_serve.questions import Question
 
 ROWS = "rows.jsonl"
@@ -175,12 +174,5 @@ def read_manifest(folder: Path) -> Manifest | None:
     Raises:
         BadRecord: the file is not a manifest.
     """
-    file = folder / MANIFEST
-    try:
-        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise BadRecord(
-            f"{file} is not a benchmark's manifest ({error}): is {folder} a folder of results?"
-        ) from error
+    remedy = f"is {folder} a folder of a benchmark's results?"
+    return journal.read_as(Manifest, folder / MANIFEST, remedy)

@@ -9,16 +9,17 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from steper_serve.errors import SteperError
 
 Record = Mapping[str, Any]
+T = TypeVar("T")
 
 _FSYNC_SECONDS = 1.0
 
@@ -148,6 +149,21 @@ def read_at(file: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Record
                 yield place, _parse(lines.readline(), file, place.line)
     except OSError as error:
         raise BadRecord(f"cannot read {file}: {error}") from error
+
+
+def read_as(make: Callable[..., T], file: Path, remedy: str) -> T | None:
+    """What `make` makes of the keys of a JSON object in `file`; None if there is no file.
+
+    Raises:
+        BadRecord: the file is not one that `make` takes; `remedy` says what it should be or what
+            to do.
+    """
+    try:
+        return make(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise BadRecord(f"{file} is not as it was written ({error}): {remedy}") from error
 
 
 def write_json(file: Path, value: Any) -> None:

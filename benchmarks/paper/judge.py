@@ -4,20 +4,19 @@ What is left out: what it is asked (forms), and where its replies are kept (verd
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import openai
 
+from steper_serve.benchmarks.endpoint import EndpointClient, openai_client
 from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable, RequestRefused
 
-_CONNECT_SECONDS = 10.0
 _RETRIES = 3
 _MAX_TOKENS = 1024
 _REFUSALS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 
 
-class Judge:
+class Judge(EndpointClient):
     """Asks `model` at `url` (up to /v1), greedily; a context manager.
 
     Args:
@@ -31,22 +30,10 @@ class Judge:
         self.url, self.model = url, model
         # What newer models refuse is left out once they have said so.
         self._settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": _MAX_TOKENS}
-        self._client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=key or "none",  # the client insists on one
-            timeout=openai.Timeout(timeout, connect=_CONNECT_SECONDS),
-            max_retries=_RETRIES,
-        )
+        self._client = openai_client(url, key=key, timeout=timeout, num_retries=_RETRIES)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Give up all connections."""
         await self._client.close()
 
     async def ask(self, prompt: str) -> str:

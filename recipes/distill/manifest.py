@@ -7,14 +7,13 @@ It is written last and atomically, so that a stage that was killed is not taken 
 left out: what the counts of a stage mean (its own module).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steper_serve import journal
-from steper_serve.journal import BadRecord, write_json, write_text
+from steper_serve.journal import write_json, write_text
 
 # `pretrain` writes its other files by these names.
 __all__ = ["FILE", "Manifest", "finished", "forget", "read", "write", "write_json", "write_text"]
@@ -40,15 +39,7 @@ def read(folder: Path) -> Manifest | None:
     Raises:
         BadRecord: the file is not a manifest.
     """
-    file = folder / FILE
-    try:
-        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise BadRecord(
-            f"{file} is not a stage's manifest ({error}): delete it to run the stage again"
-        ) from error
+    return journal.read_as(Manifest, folder / FILE, "delete it to run the stage again")
 
 
 def write(folder: Path, manifest: Manifest) -> None:

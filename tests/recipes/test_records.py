@@ -74,5 +74,5 @@ def test_a_manifest_tells_whether_its_stage_is_done(tmp_path):
     manifest.write(tmp_path, Manifest("filter", "h", False))
     assert manifest.finished(tmp_path, "h") is None
     (tmp_path / "manifest.json").write_text('{"stage": "filter"}')
-    with pytest.raises(BadRecord, match=r"manifest\.json is not a stage's manifest"):
+    with pytest.raises(BadRecord, match=r"manifest\.json is not as it was written .*: delete it"):
         manifest.read(tmp_path)
