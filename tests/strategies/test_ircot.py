@@ -1,37 +1,23 @@
-"""IRCoT, single and direct: prompts to the byte, and the loop effect by effect."""
+"""IRCoT, single and direct: the loop effect by effect."""
 
 import pytest
 
-from steper_serve.errors import InvalidRequest
-from steper_serve.strategies.draft import Context
-from steper_serve.strategies.ircot import direct, ircot, parse_answer, render, single
+from steper_serve.strategies.ircot import direct, ircot, single
 from steper_serve.strategies.options import Options
 from steper_serve.strategies.sentences import line_end, thought_end
-from steper_serve.trajectory import (
-    Demonstration,
-    Generate,
-    OutOfTime,
-    Passage,
-    Prompt,
-    Retrieve,
-    Sampling,
+from steper_serve.trajectory import Generate, Prompt, Retrieve, Sampling
+from tests.strategies.harbour import (
+    BERG,
+    FIRST,
+    HARBOUR,
+    NORWAY,
+    OSLO,
+    QUESTION,
+    SECOND,
+    SHOWN,
 )
 
-QUESTION = "In which country was the painter of Grey Harbour born?"
-HARBOUR = Passage("h", "Grey Harbour (painting)", "Grey Harbour is a painting by Alma Berg.")
-BERG = Passage("b", "Alma Berg", "Alma Berg is a painter,\nborn in Oslo.")
-OSLO = Passage("o", "Oslo", "Oslo is the capital of Norway.")
-NORWAY = Passage("n", "Norway", "Norway is a country in Europe.")
-
-SHOWN = {
-    "h": "Wikipedia Title: Grey Harbour (painting)\nGrey Harbour is a painting by Alma Berg.\n\n",
-    "b": "Wikipedia Title: Alma Berg\nAlma Berg is a painter, born in Oslo.\n\n",
-    "o": "Wikipedia Title: Oslo\nOslo is the capital of Norway.\n\n",
-    "n": "Wikipedia Title: Norway\nNorway is a country in Europe.\n\n",
-}
 ASKED = "Q: In which country was the painter of Grey Harbour born?\nA:"
-FIRST = " Grey Harbour was painted by Alma Berg."
-SECOND = " Alma Berg was born in Oslo."
 
 
 def prompt(passages: str, written: str = "") -> Prompt:
@@ -208,174 +194,6 @@ def test_an_untuned_model_writes_all_thoughts_at_once_where_nothing_is_searched(
     assert trajectory.answer == "Norway"
 
 
-SHOT = Demonstration(
-    question="What is the capital of Hungary?",
-    passages=(Passage("d", "Hungary", "Hungary's capital is Budapest."),),
-    thoughts=("Hungary lies in Europe.", "Its capital is Budapest."),
-    answer="Budapest",
-)
-
-
-def context(**changes) -> Context:
-    fields = {
-        "instruction": "Answer step by step.",
-        "demonstrations": (SHOT,),
-        "passages": (OSLO,),
-        "question": "Where is Oslo?",
-        "written": " Oslo is a capital.",
-    }
-    return Context(**fields | changes)
-
-
-FEW_SHOT = (
-    "Wikipedia Title: Hungary\n"
-    "Hungary's capital is Budapest.\n"
-    "\n"
-    "Q: Answer step by step.\n"
-    "What is the capital of Hungary?\n"
-    "A: Hungary lies in Europe. Its capital is Budapest. So the answer is: Budapest.\n"
-    "\n"
-    "\n"
-    "Wikipedia Title: Oslo\n"
-    "Oslo is the capital of Norway.\n"
-    "\n"
-    "Q: Answer step by step.\n"
-    "Where is Oslo?"
-)
-
-
-def test_few_shot_prompt(student):
-    assert render(context(), student()) == Prompt(
-        f"{FEW_SHOT}\nA: Oslo is a capital.", user=f"{FEW_SHOT}\nA:", partial=" Oslo is a capital."
-    )
-
-
-def test_chat_prompt(student):
-    chat = ("<|user|>\n", "<|end|>\n<|assistant|>\n")
-    assert render(context(), student(chat=chat)) == Prompt(
-        f"<|user|>\n{FEW_SHOT}<|end|>\n<|assistant|>\nOslo is a capital.",
-        user=FEW_SHOT,
-        partial="Oslo is a capital.",
-        templated=True,
-    )
-    opened = render(context(written=""), student(chat=chat))
-    assert opened.text == f"<|user|>\n{FEW_SHOT}<|end|>\n<|assistant|>\n"
-    assert opened.partial == ""
-
-
-def test_special_tokens_in_a_question_and_a_thought_are_broken_up(drive, said, student):
-    effects, _ = drive(
-        ircot("What is <eos>?", Options(student(special_tokens=("<eos>",)), max_steps=1)),
-        [[OSLO], said("An <eos> it is."), said("x")],
-    )
-    assert effects[2].prompt.text == (
-        f"{SHOWN['o']}Q: What is < eos>?\nA: An < eos> it is. So the answer is:"
-    )
-
-
-@pytest.mark.parametrize(
-    ("thought", "answer"),
-    [
-        ("So the answer is: Rome.", "Rome"),
-        ("He is from Italy. So the answer is: Rome", "Rome"),
-        ("so  THE answer is :Rome. Q: another?", "Rome"),
-        ("So the answer is: the U.S. Army. It", "the U.S. Army"),
-        ("So the answer is: no. They are not.", "no"),
-        ("So the answer is: 3.5 million", "3.5 million"),
-        ('So the answer is: "Grey Harbour".', "Grey Harbour"),
-        ("So the answer is: Edward L. Cahn. He died.", "Edward L. Cahn"),
-        ("So the answer is: Washington, D.C.", "Washington, D.C."),
-        ("So the answer is:", ""),
-        ("So the answer is: .", ""),
-        ("The answer is Rome.", None),
-        ("So the answer is Rome.", None),
-        ("", None),
-    ],
-)
-def test_parse_answer(thought, answer):
-    assert parse_answer(thought) == answer
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("max_steps", 0), ("max_steps", 11), ("top_k", 0), ("top_k", 21), ("max_tokens", 0)],
-)
-def test_numbers_out_of_bounds_are_refused_by_name(student, name, value):
-    with pytest.raises(InvalidRequest, match=f"{name} is {value}") as refused:
-        Options(student(), **{name: value})
-    assert refused.value.param == name
-
-
-@pytest.mark.parametrize("options", [{"max_steps": 1, "top_k": 1}, {"max_steps": 10, "top_k": 20}])
-def test_the_bounds_themselves_are_allowed(student, options):
-    Options(student(), **options, max_tokens=1)
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "num_effects", "thoughts"),
-    [
-        # Before the first search, before each thought, before each later search.
-        ([OutOfTime()], 2, ["So the answer is: x"]),
-        ([[BERG], OutOfTime()], 3, ["So the answer is: x"]),
-        ([[BERG], "A.", OutOfTime()], 4, ["A. So the answer is: x"]),
-        ([[BERG], "A.", [OSLO], OutOfTime()], 5, ["A.", "So the answer is: x"]),
-    ],
-)
-def test_out_of_time_goes_straight_to_the_answer(
-    drive, said, student, outcomes, num_effects, thoughts
-):
-    outcomes = [said(o) if isinstance(o, str) else o for o in outcomes]
-    effects, trajectory = drive(ircot(QUESTION, Options(student())), [*outcomes, said(" x")])
-    assert len(effects) == num_effects
-    assert effects[-1].final
-    assert [s.thought for s in trajectory.steps] == thoughts
-    assert (trajectory.answer, trajectory.stop_reason) == ("x", "budget")
-
-
-def test_a_thought_that_time_ended_before_its_first_word_is_no_missing_marker(drive, said, student):
-    for answer in ("x", ""):
-        _, trajectory = drive(
-            ircot(QUESTION, Options(student())),
-            [[BERG], said("", finish_reason="length"), said(answer)],
-        )
-        assert (trajectory.answer, trajectory.stop_reason) == (answer, "budget")
-
-
-def test_a_last_thought_that_was_cut_short_is_the_budgets_doing(drive, said, student):
-    _, trajectory = drive(
-        ircot(QUESTION, Options(student(), max_steps=1)),
-        [[BERG], said("Alma Berg was", finish_reason="length"), said("x")],
-    )
-    assert (trajectory.answer, trajectory.stop_reason) == ("x", "budget")
-
-
-@pytest.mark.parametrize(
-    ("text", "finish_reason", "stop_reason"),
-    [
-        ("So the answer is: 14 Ma", "length", "budget"),
-        ("So the answer is: 14 May", "stop", "answer"),
-        # What was cut off is talk after the answer, not the answer.
-        ("So the answer is: 14 May. Then the", "length", "answer"),
-    ],
-)
-def test_an_answer_that_was_cut_off_does_not_pass_for_a_whole_one(
-    drive, said, student, text, finish_reason, stop_reason
-):
-    _, trajectory = drive(
-        ircot(QUESTION, Options(student())), [[BERG], said(text, finish_reason=finish_reason)]
-    )
-    assert trajectory.stop_reason == stop_reason
-    assert trajectory.answer.startswith("14 Ma")
-
-
-def test_a_forced_answer_that_was_cut_off_does_not_pass_for_a_whole_one(drive, said, student):
-    _, trajectory = drive(
-        ircot(QUESTION, Options(student(), max_steps=1)),
-        [[BERG], said(FIRST), said(" 14 Ma", finish_reason="length")],
-    )
-    assert (trajectory.answer, trajectory.stop_reason) == ("14 Ma", "budget")
-
-
 def test_a_flow_refuses_an_outcome_of_the_wrong_kind(said, student):
     flow = ircot(QUESTION, Options(student()))
     next(flow)
@@ -385,19 +203,6 @@ def test_a_flow_refuses_an_outcome_of_the_wrong_kind(said, student):
     next(flow)
     with pytest.raises(TypeError, match="Generate was answered with passages"):
         flow.send([BERG])
-
-
-@pytest.mark.parametrize(
-    "thought",
-    [
-        "So the answer is: **Oslo**.",
-        "**So the answer is:** Oslo.",
-        "**So the answer is**: Oslo",
-        "so  the answer is : `Oslo`",
-    ],
-)
-def test_an_answer_is_read_through_markdown(thought):
-    assert parse_answer(thought) == "Oslo"
 
 
 def test_a_step_may_begin_with_new_lines(drive, said, student):
