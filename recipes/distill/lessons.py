@@ -2,10 +2,11 @@
 
 `kin`: a few entities of one kind, which the relation that is asked for cannot tell apart, only the
 name; without it a model takes the first passage with the right relation, and never learns to look
-whose it is. `search`: passages that searches found. Both ask many single-hop questions about their
-passages, to be answered at once or, by a model that will learn the loop, with a thought. `loop`:
-the gold reasoner's trajectories (gold.py) through the served loop and a real index. What is left
-out: training (pretrain.py).
+whose it is. Each of them is also to be told again in other words, which asks for all its facts at
+once. `search`: passages that searches found. Both ask many single-hop questions about their
+passages, to be answered with a thought or at once; a model that will learn the loop is asked for
+thoughts only. `loop`: the gold reasoner's trajectories (gold.py) through the served loop and a real
+index. What is left out: training (pretrain.py).
 """
 
 import asyncio
@@ -33,13 +34,16 @@ from steper_serve.retrieval import bm25
 from steper_serve.strategies import FewShot, options_for
 from steper_serve.strategies.draft import Context
 from steper_serve.strategies.ircot import ANSWER_MARKER, render
+from steper_serve.strategies.passages import render_passages
 from steper_serve.trajectory import Passage, PromptFormat
 
+# Of the questions that are asked of a model that will not learn the loop.
+_ANSWERED_AT_ONCE = 0.5
 # Searches whose passages stand together, as they do at a later step, and questions about them.
 _MOST_SEARCHES = 3
 _QUESTIONS_A_READING = 12
 _WORLDS_AT_ONCE = 16
-_NO_BOUND = 2**40
+_NO_BOUND = _TELLINGS = 2**40
 _WORD = re.compile(r"[A-Z][a-z]+")
 _WRITTEN = frozenset(("prompt", "prefix", "target"))
 # A step's texts, in the form of a row of the step-wise data set (examples.py).
@@ -71,7 +75,8 @@ def _taught(
         rows = loop(world, settings.strategies, number, **steps)
     else:
         kin = lesson.passages if lesson.name == "kin" else None
-        rows = reading(world, number, stated=bool(settings.strategies), kin=kin)
+        answered = 0.0 if settings.strategies else _ANSWERED_AT_ONCE
+        rows = reading(world, number, answered=answered, kin=kin)
     for one in renamed(world, settings, rows):
         samples = tokenizer.samples(one, "next")
         yield [replace(sample, lm_weight=settings.lm_weight) for sample in samples]
@@ -146,13 +151,14 @@ def renamed(
 
 
 def reading(
-    world: fictional.World, count: int, *, stated: bool = False, kin: int | None = None
+    world: fictional.World, count: int, *, answered: float, kin: int | None = None
 ) -> Iterator[list[Text]]:
     """`count` times some passages and single-hop questions about them.
 
     Args:
-        stated: ask for the fact as a thought states it, not for the answer alone.
-        kin: take two to so many entities of one kind, where None takes what searches find.
+        answered: the share of questions to be answered at once, the others with a thought.
+        kin: take two to so many entities of one kind, and have each told again, where None takes
+            what searches find.
     """
     with nullcontext() if kin else opened(world) as retriever:
         draw = generator(world.seed, "reading")
@@ -163,7 +169,9 @@ def reading(
                 passages = _kin(world, about, draw.randint(2, kin or 2), draw)
             else:
                 passages = _found(world, retriever, about, draw)
-            yield _asked(world, passages, draw, f"{world.seed}/{number}", stated)
+            id = f"{world.seed}/{number}"
+            told_again = _told_again(world, passages, draw, id) if kin else []
+            yield told_again + _asked(world, passages, draw, id, answered)
 
 
 def loop(
@@ -210,27 +218,46 @@ def _found(
 
 
 def _asked(
-    world: fictional.World, passages: list[Passage], draw: random.Random, id: str, stated: bool
+    world: fictional.World, passages: list[Passage], draw: random.Random, id: str, answered: float
 ) -> list[Text]:
-    """Rows in the form of the step-wise data set, whose answers the passages hold."""
+    """Single-hop questions whose answers the passages hold."""
     told = [fact for p in passages for fact in _told(world, _entity(p))]
     chosen = draw.sample(told, min(len(told), _QUESTIONS_A_READING))
     asked = [fictional.single_hop(world, fact, draw) for fact in chosen]
     return [
-        {
-            "dataset": "reading",
-            "question_id": id,
-            "kind": "agg",
-            "prompt": render(Context("", (), passages, one.question, ""), FORMAT).text,
-            "prefix": "",
-            "target": f" {one.steps[0].statement}" if stated else _answered(one.answers[0]),
-        }
+        _text(
+            id,
+            render(Context("", (), passages, one.question, ""), FORMAT).text,
+            f" {ANSWER_MARKER} {one.answers[0]}."
+            if draw.random() < answered
+            else f" {one.steps[0].statement}",
+        )
         for one in asked
     ]
 
 
-def _answered(answer: str) -> str:
-    return f" {ANSWER_MARKER} {answer}."
+def _told_again(
+    world: fictional.World, passages: list[Passage], draw: random.Random, id: str
+) -> list[Text]:
+    """Each of the passages to be told in other words."""
+    shown, texts = render_passages(passages, ()), []
+    for passage in passages:
+        retold = fictional.passage(world, _entity(passage), telling=draw.randrange(1, _TELLINGS))
+        header, text = render_passages([retold], ()).split("\n", 1)
+        texts.append(_text(id, f"{shown}{header}\n", text.strip()))
+    return texts
+
+
+def _text(id: str, prompt: str, target: str) -> Text:
+    """A row in the form of the step-wise data set."""
+    return {
+        "dataset": "reading",
+        "question_id": id,
+        "kind": "agg",
+        "prompt": prompt,
+        "prefix": "",
+        "target": target,
+    }
 
 
 def _entity(passage: Passage) -> fictional.Entity:

@@ -12,9 +12,10 @@ _OPENINGS = {kind.name: kind.openings for kind in KINDS}
 MOST_SENTENCES = 5
 
 
-def passage(world: World, entity: Entity) -> Passage:
-    """The passage that belongs to `entity`."""
-    draw = generator(world.seed, "passage", entity.kind, entity.number)
+def passage(world: World, entity: Entity, *, telling: int = 0) -> Passage:
+    """The passage that belongs to `entity`; another `telling` has its facts in other words."""
+    told_again = (telling,) if telling else ()
+    draw = generator(world.seed, "passage", entity.kind, entity.number, *told_again)
     told = [fact for fact in world.facts(entity) if world.source(fact) == entity]
     opening = draw.choice(_OPENINGS[entity.kind])
     facts = {fact.relation.noun.replace(" ", "_"): fact for fact in told}

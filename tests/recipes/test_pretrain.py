@@ -72,11 +72,11 @@ def test_any_text_can_be_read_and_digits_stand_alone(tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "form"),
-    [(False, r" So the answer is: (.*)\."), (True, r" (?:The|Mount|[A-Z]).* is (?:the )?(.*)\.")],
+    ("answered", "form"),
+    [(1.0, r" So the answer is: (.*)\."), (0.0, r" (?:The|Mount|[A-Z]).* is (?:the )?(.*)\.")],
 )
-def test_what_is_read_holds_every_answer(stated: bool, form: str) -> None:
-    readings = list(lessons.reading(World(3, 300), 20, stated=stated))
+def test_what_is_read_holds_every_answer(answered: float, form: str) -> None:
+    readings = list(lessons.reading(World(3, 300), 20, answered=answered))
     assert len(readings) == 20
     assert any(len(questions) > 6 for questions in readings)
     for text in chain.from_iterable(readings):
@@ -89,14 +89,33 @@ def test_what_is_read_holds_every_answer(stated: bool, form: str) -> None:
 def test_kin_are_of_one_kind_and_not_one_entity_twice() -> None:
     world = World(3, 300)
     kinds = {passage(world, entity).title: entity.kind for entity in world.entities()}
-    for questions in lessons.reading(world, 20, kin=4):
-        titles = re.findall(r"Wikipedia Title: (.*)", questions[0]["prompt"])
+    for questions in lessons.reading(world, 20, answered=1, kin=4):
+        titles = re.findall(r"Wikipedia Title: (.*)", questions[-1]["prompt"])
         assert 2 <= len(titles) == len(set(titles)) <= 4
         assert len({kinds[title] for title in titles}) == 1
 
 
+def test_kin_are_told_again_in_other_words_with_the_same_names() -> None:
+    world, num_differing = World(3, 300), 0
+    words = world.words()
+    told = {p.title: p.text for p in (passage(world, e) for e in world.entities())}
+    for questions in lessons.reading(world, 20, answered=1, kin=4):
+        retold = [text for text in questions if "\nQ: " not in text["prompt"]]
+        shown, *titles = re.findall(r"Wikipedia Title: (.*)", retold[-1]["prompt"])
+        assert [re.findall(r"Title: (.*)\n$", text["prompt"])[0] for text in retold] == [
+            shown,
+            *titles[:-1],
+        ]
+        for text in retold:
+            before, after = told[text["prompt"].splitlines()[-1][17:]], text["target"]
+            assert sorted(re.findall(r"\d+", before)) == sorted(re.findall(r"\d+", after))
+            assert words & set(NAME.findall(before)) == words & set(NAME.findall(after))
+            num_differing += before != after
+    assert num_differing > 40
+
+
 def test_questions_to_one_reading_share_its_passages() -> None:
-    for questions in lessons.reading(World(3, 300), 10):
+    for questions in lessons.reading(World(3, 300), 10, answered=0.5):
         assert len({text["prompt"].split("\nQ: ")[0] for text in questions}) == 1
         assert len({text["prompt"] for text in questions}) == len(questions)
 
@@ -158,7 +177,15 @@ def test_a_killed_training_goes_on_to_the_same_losses(tmp_path: Path) -> None:
     assert not (folder / "checkpoint.pt").exists()
 
 
-def losses(folder: Path, kill_at: int | None) -> list[float]:
+@pytest.mark.timeout(200)
+def test_two_ranks_learn_as_one_does(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    alone, shared = losses(tmp_path / "one", kill_at=None), losses(tmp_path / "two", num_ranks=2)
+    assert shared == pytest.approx(alone, rel=2e-2)
+
+
+def losses(folder: Path, kill_at: int | None = None, num_ranks: int = 1) -> list[float]:
     code = (
         "import sys; from pathlib import Path; from steper_serve.recipes.distill import pretrain; "
         "from steper_serve.recipes.distill.config import load; import torch; "
@@ -173,6 +200,10 @@ def losses(folder: Path, kill_at: int | None) -> list[float]:
             time.sleep(0.05)
         started.send_signal(signal.SIGKILL)
         started.wait()
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    script = folder / "script.py"
+    script.write_text(code)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks), "--standalone"]
+    launcher = torchrun if num_ranks > 1 else []
+    subprocess.run([sys.executable, *launcher, str(script)], check=True, capture_output=True)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return list({line["step"]: line["answer_loss"] for line in lines}.values())
