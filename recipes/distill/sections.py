@@ -268,16 +268,19 @@ _WORLDS_OF_A_SEED = 1000
 
 
 class LessonConfig(Section):
-    """A lesson of stage 0, so many tokens of it (lessons.py).
+    """A lesson of stage 0, so many tokens of it (readings.py, lessons.py).
 
-    "search" and "kin" ask single-hop questions about passages: about those that searches found, or
-    about up to `passages` entities of one kind, which only their names tell apart. "loop" is the
-    gold reasoner's trajectories.
+    "pairs" are lines of two names, up to `passages` of them. "kin" asks about up to `passages`
+    entities of one kind: `facts` of each, or whole passages. "search" asks about passages that
+    searches found. The share `answered` of their questions is to be answered at once, not with the
+    fact as a sentence. "loop" is the gold reasoner's trajectories.
     """
 
-    name: Literal["search", "kin", "loop"]
+    name: Literal["pairs", "kin", "search", "loop"]
     tokens: Count
     passages: Annotated[int, Field(ge=2)] = 3
+    facts: Count | None = None
+    answered: Share = 0.0
 
 
 class PretrainConfig(Section):

@@ -4,7 +4,7 @@ Everything follows from a seed, in constant memory; worlds of seeds that differ 
 no name. `write` makes the files; `World`, `passage` and `questions` give the same piece by piece.
 """
 
-from steper_serve.fictional.passages import passage
+from steper_serve.fictional.passages import brief, passage
 from steper_serve.fictional.questions import FictionalQuestion, GoldStep, questions, single_hop
 from steper_serve.fictional.world import Entity, Fact, World
 from steper_serve.fictional.write import write
@@ -15,6 +15,7 @@ __all__ = [
     "FictionalQuestion",
     "GoldStep",
     "World",
+    "brief",
     "passage",
     "questions",
     "single_hop",

@@ -3,6 +3,9 @@
 What is left out: which facts there are (world), and questions about them (questions).
 """
 
+import random
+from collections.abc import Sequence
+
 from steper_serve.fictional.draws import generator
 from steper_serve.fictional.schema import KINDS
 from steper_serve.fictional.world import Entity, Fact, World
@@ -12,10 +15,9 @@ _OPENINGS = {kind.name: kind.openings for kind in KINDS}
 MOST_SENTENCES = 5
 
 
-def passage(world: World, entity: Entity, *, telling: int = 0) -> Passage:
-    """The passage that belongs to `entity`; another `telling` has its facts in other words."""
-    told_again = (telling,) if telling else ()
-    draw = generator(world.seed, "passage", entity.kind, entity.number, *told_again)
+def passage(world: World, entity: Entity) -> Passage:
+    """The passage that belongs to `entity`."""
+    draw = generator(world.seed, "passage", entity.kind, entity.number)
     told = [fact for fact in world.facts(entity) if world.source(fact) == entity]
     opening = draw.choice(_OPENINGS[entity.kind])
     facts = {fact.relation.noun.replace(" ", "_"): fact for fact in told}
@@ -27,19 +29,33 @@ def passage(world: World, entity: Entity, *, telling: int = 0) -> Passage:
     rest = [f for noun, f in facts.items() if f"{{{noun}}}" not in opening]
     rest += world.told_of_others(entity)
     draw.shuffle(rest)
+    sentences += _stated(world, entity, rest, draw)
+    return _passage(world, entity, _joined(sentences))
+
+
+def brief(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Random) -> Passage:
+    """A passage that states these facts only, of those that the passage of `entity` states."""
+    return _passage(world, entity, _stated(world, entity, facts, draw))
+
+
+def _stated(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Random) -> list[str]:
+    """A sentence for each fact, as they follow a passage's opening."""
     it, they, their = _pronouns(entity, draw.random() < 0.5)
     pronouns = {"they": they, "their": their, "Their": their.capitalize()}
-    for fact in rest:
+    sentences = []
+    for number, fact in enumerate(facts, 1):
         template = draw.choice(fact.relation.tells)
-        subject = it if len(sentences) % 3 else _last_name(name, entity)
+        subject = it if number % 3 else _last_name(world.name(entity), entity)
         text = template.format(
             it=subject, s=world.mention(fact.subject), o=_object(world, fact), **pronouns
         )
         sentences.append(text[0].upper() + text[1:])
+    return sentences
+
+
+def _passage(world: World, entity: Entity, sentences: Sequence[str]) -> Passage:
     return Passage(
-        id=f"{entity.kind}-{entity.number}",
-        title=world.title(entity),
-        text=" ".join(_joined(sentences)),
+        id=f"{entity.kind}-{entity.number}", title=world.title(entity), text=" ".join(sentences)
     )
 
 

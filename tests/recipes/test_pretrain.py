@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from steper_serve.fictional import World, passage
-from steper_serve.recipes.distill import lessons, vocabulary
+from steper_serve.recipes.distill import lessons, readings, vocabulary
 from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 
@@ -31,8 +31,9 @@ passages_per_world = 100
 questions_per_world = 4
 strategies = ["ircot", "self-ask"]
 lessons = [
-    {{ name = "kin", tokens = 4000 }},
-    {{ name = "search", tokens = 4000 }},
+    {{ name = "pairs", tokens = 4000 }},
+    {{ name = "kin", facts = 1, tokens = 4000 }},
+    {{ name = "search", answered = 0.5, tokens = 4000 }},
     {{ name = "loop", tokens = 30000 }},
 ]
 tokens_per_batch = 4000
@@ -44,6 +45,7 @@ model = "pretrain:small"
 [student]
 model = "pretrain:small"
 """
+TITLE = re.compile(r"Wikipedia Title: (.*)")
 NAME = re.compile(r"[A-Z][a-z]+")
 ENGLISH = set(
     "The A Mount University Park River Prize Museum Herald Province Republic Quartet Works Rovers "
@@ -75,11 +77,19 @@ def test_any_text_can_be_read_and_digits_stand_alone(tokenizer) -> None:
     ("answered", "form"),
     [(1.0, r" So the answer is: (.*)\."), (0.0, r" (?:The|Mount|[A-Z]).* is (?:the )?(.*)\.")],
 )
-def test_what_is_read_holds_every_answer(answered: float, form: str) -> None:
-    readings = list(lessons.reading(World(3, 300), 20, answered=answered))
-    assert len(readings) == 20
-    assert any(len(questions) > 6 for questions in readings)
-    for text in chain.from_iterable(readings):
+@pytest.mark.parametrize("lesson", ["kin", "brief", "search"])
+def test_what_is_read_holds_every_answer(lesson: str, answered: float, form: str) -> None:
+    world = World(3, 300)
+    found = {
+        "kin": lambda: readings.kin(world, 20, 4, None, answered),
+        "brief": lambda: readings.kin(world, 20, 4, 2, answered),
+        "search": lambda: readings.search(world, 20, answered),
+    }[lesson]()
+    asked = list(found)
+    assert len(asked) == 20
+    assert all(asked)
+    assert any(len(questions) > 6 for questions in asked)
+    for text in chain.from_iterable(asked):
         answer = re.fullmatch(form, text["target"])
         assert answer
         told = answer[1].split(" (")[0]  # a namesake is told apart by title
@@ -89,33 +99,35 @@ def test_what_is_read_holds_every_answer(answered: float, form: str) -> None:
 def test_kin_are_of_one_kind_and_not_one_entity_twice() -> None:
     world = World(3, 300)
     kinds = {passage(world, entity).title: entity.kind for entity in world.entities()}
-    for questions in lessons.reading(world, 20, answered=1, kin=4):
-        titles = re.findall(r"Wikipedia Title: (.*)", questions[-1]["prompt"])
+    for questions in readings.kin(world, 20, 4, None, 0):
+        titles = TITLE.findall(questions[0]["prompt"])
         assert 2 <= len(titles) == len(set(titles)) <= 4
         assert len({kinds[title] for title in titles}) == 1
 
 
-def test_kin_are_told_again_in_other_words_with_the_same_names() -> None:
-    world, num_differing = World(3, 300), 0
-    words = world.words()
-    told = {p.title: p.text for p in (passage(world, e) for e in world.entities())}
-    for questions in lessons.reading(world, 20, answered=1, kin=4):
-        retold = [text for text in questions if "\nQ: " not in text["prompt"]]
-        shown, *titles = re.findall(r"Wikipedia Title: (.*)", retold[-1]["prompt"])
-        assert [re.findall(r"Title: (.*)\n$", text["prompt"])[0] for text in retold] == [
-            shown,
-            *titles[:-1],
-        ]
-        for text in retold:
-            before, after = told[text["prompt"].splitlines()[-1][17:]], text["target"]
-            assert sorted(re.findall(r"\d+", before)) == sorted(re.findall(r"\d+", after))
-            assert words & set(NAME.findall(before)) == words & set(NAME.findall(after))
-            num_differing += before != after
-    assert num_differing > 40
+def test_of_each_kin_the_same_is_told_where_it_is_brief() -> None:
+    world = World(3, 300)
+    whole = {p.title: p.text for p in (passage(world, e) for e in world.entities())}
+    num_alike = 0
+    for questions in readings.kin(world, 40, 4, 1, 0):
+        passages = questions[0]["prompt"].split("\nQ: ")[0].strip().split("\n\n")
+        for title, text in (p.split("\n") for p in passages):
+            said = world.words() & set(NAME.findall(text))
+            assert said <= set(NAME.findall(whole[title.removeprefix("Wikipedia Title: ")] + title))
+        num_alike += len(passages) == len(questions) > 1
+    assert num_alike > 20
+
+
+def test_each_line_of_two_names_is_to_be_completed() -> None:
+    for lines in readings.pairs(World(3, 300), 20, 6):
+        shown, *_ = lines[0]["prompt"].rsplit("\n", 1)
+        assert 2 <= len(lines) == len(shown.splitlines()) <= 6
+        completed = {text["prompt"].rsplit("\n", 1)[1] + text["target"] for text in lines}
+        assert completed == set(shown.splitlines())
 
 
 def test_questions_to_one_reading_share_its_passages() -> None:
-    for questions in lessons.reading(World(3, 300), 10, answered=0.5):
+    for questions in readings.search(World(3, 300), 10, 0.5):
         assert len({text["prompt"].split("\nQ: ")[0] for text in questions}) == 1
         assert len({text["prompt"] for text in questions}) == len(questions)
 
