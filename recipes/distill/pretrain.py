@@ -245,7 +245,7 @@ class _Training:
         size = sum(p.numel() for p in self._model.parameters())
         learnt = (
             " and ".join(dict.fromkeys(settings.strategies))
-            or "no loop: it reads, and answers at once"
+            or "no loop: it reads, and says what one question asks for"
         )
         return (
             f"# {name}\n\nA Llama of {size / 1e6:.1f}M parameters, made {_origin(settings)} by "
