@@ -260,11 +260,19 @@ class EvaluateConfig(Section):
     models: tuple[EvaluatedModel, ...] = ()
 
 
-# ---- stage 0, models from scratch: the section's owner fills this in. -------------------------
+# ---- stage 0 ------------------------------------------------------------------------------------
 
 
 # Worlds of one vocabulary that stage 0 can use before those of its next `seed`.
 _WORLDS_OF_A_SEED = 1000
+
+
+_KEYS_OF_LESSONS = {
+    "pairs": {"name", "tokens", "passages"},
+    "kin": {"name", "tokens", "passages", "facts", "answered"},
+    "search": {"name", "tokens", "answered"},
+    "loop": {"name", "tokens"},
+}
 
 
 class LessonConfig(Section):
@@ -281,6 +289,12 @@ class LessonConfig(Section):
     passages: Annotated[int, Field(ge=2)] = 3
     facts: Count | None = None
     answered: Share = 0.0
+
+    @model_validator(mode="after")
+    def _has_no_idle_key(self) -> Self:
+        if idle := sorted(self.model_fields_set - _KEYS_OF_LESSONS[self.name]):
+            raise ValueError(f"a lesson `{self.name}` has no use for `{'`, `'.join(idle)}`")
+        return self
 
 
 class PretrainConfig(Section):

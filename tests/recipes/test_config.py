@@ -90,6 +90,15 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path, before, after, message):
     assert "recipe.toml" in error.value.message
 
 
+def test_a_lesson_takes_no_key_that_it_has_no_use_for(tmp_path):
+    lesson = '{ name = "loop", tokens = 1, facts = 2 }'
+    with pytest.raises(ConfigurationError, match="`loop` has no use for `facts`"):
+        read(
+            tmp_path,
+            SMALL + f"[pretrain.base]\nfirst_seed = 0\nlast_seed = 1\nlessons = [{lesson}]\n",
+        )
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.toml"):
         load(tmp_path / "none.toml")

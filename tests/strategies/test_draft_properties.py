@@ -97,6 +97,8 @@ def test_every_flow_ends_in_a_trajectory_that_says_how_it_went(data, strategy, f
     def respond(effect):
         nonlocal time_left
         effects.append(effect)
+        # Two generations and a search a step, and the forced answer.
+        assert len(effects) <= 3 * options.max_steps + 1
         time_left -= 1
         if time_left < 0 and not getattr(effect, "final", False):
             outcome = OutOfTime()
@@ -107,17 +109,7 @@ def test_every_flow_ends_in_a_trajectory_that_says_how_it_went(data, strategy, f
         outcomes.append(outcome)
         return outcome
 
-    flow, outcome = start(), None
-    while True:
-        try:
-            effect = flow.send(outcome)
-        except StopIteration as stop:
-            trajectory = stop.value
-            break
-        outcome = respond(effect)
-        # Two generations and a search a step, and the forced answer.
-        assert len(effects) <= 3 * options.max_steps + 1
-
+    trajectory = driven(start(), respond)
     searches = [e for e in effects if isinstance(e, Retrieve)]
     generations = [e for e in effects if isinstance(e, Generate)]
     assert isinstance(trajectory, Trajectory)
@@ -159,14 +151,21 @@ def test_every_flow_ends_in_a_trajectory_that_says_how_it_went(data, strategy, f
 def test_a_text_of_any_shape_never_makes_an_empty_answer_an_answer(text, strategy):
     format = format_of(1000, "eos", None)
     flow = STRATEGIES[strategy].flow(QUESTION, replace(Options(format), max_steps=2))
+
+    def respond(effect):
+        return [passage("a")] if isinstance(effect, Retrieve) else model_says(effect, text)
+
+    trajectory = driven(flow, respond)
+    visible = trajectory.answer.strip(' \n\u200b"')
+    assert bool(visible) == (trajectory.stop_reason == "answer")
+
+
+def driven(flow, respond):
+    """What a flow returns that is sent what `respond` makes of each of its effects."""
     outcome = None
     while True:
         try:
             effect = flow.send(outcome)
         except StopIteration as stop:
-            trajectory = stop.value
-            break
-        found = [passage("a")]
-        outcome = found if isinstance(effect, Retrieve) else model_says(effect, text)
-    visible = trajectory.answer.strip(' \n\u200b"')
-    assert bool(visible) == (trajectory.stop_reason == "answer")
+            return stop.value
+        outcome = respond(effect)
