@@ -280,6 +280,18 @@ class LanguageModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CorpusInfo:
+    """How large a corpus is. `size_bytes` is its index's; `created` when that was built.
+
+    `created` is UTC in ISO 8601; either is None where it is unknown.
+    """
+
+    num_passages: int
+    size_bytes: int | None = None
+    created: str | None = None
+
+
 class Retriever(Protocol):
     """A searchable corpus. `search` may block, and runs in a thread unless it is `quick`."""
 
@@ -312,4 +324,8 @@ class Retriever(Protocol):
         Raises:
             PassageNotFound: there is none.
         """
+        ...
+
+    def describe(self) -> CorpusInfo:
+        """The corpus that is being searched."""
         ...

@@ -1,32 +1,37 @@
-"""The HTTP application: OpenAI-compatible chat, models, passages, health.
+"""The HTTP application: OpenAI-compatible chat, models, the corpus, health.
 
 `create_app` takes a ready `Loop` and adds the outside; it starts nothing and loads no model.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from openai.types import Model
 
 import steper_serve
-from steper_serve.api import chat, errors, raw
+from steper_serve.api import chat, errors, passages, raw
 from steper_serve.api.request import MODELS, RAW_MODEL, ChatRequest, check
 from steper_serve.api.streams import event_stream, unless_gone
 from steper_serve.errors import ModelNotFound
 from steper_serve.loop import Loop
 
 
-def create_app(loop: Loop, *, public_url: str | None = None) -> FastAPI:
+def create_app(
+    loop: Loop, *, public_url: str | None = None, examples: Sequence[str] = ()
+) -> FastAPI:
     """The application that answers with `loop`.
 
     Args:
         loop: model, index and defaults.
         public_url: the address that citations point to; by default the one a request came to.
+        examples: questions that the corpus answers, for whoever does not know it.
     """
     app = FastAPI(title="StepER Serve", version=steper_serve.__version__)
     created = int(time.time())
     errors.install(app)
+    passages.install(app, loop, examples)
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
@@ -51,18 +56,6 @@ def create_app(loop: Loop, *, public_url: str | None = None) -> FastAPI:
         if id not in MODELS:
             raise ModelNotFound(f"there is no model {id!r}; there are {', '.join(MODELS)}")
         return _model(id, created)
-
-    @app.get("/v1/passages/{id:path}")
-    def passage(id: str) -> dict[str, Any]:
-        """A passage by its id: what a citation points to."""
-        found = loop.retriever.passage(id)
-        return {
-            "id": found.id,
-            "object": "passage",
-            "title": found.title,
-            "text": found.text,
-            "url": found.url,
-        }
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, str]:

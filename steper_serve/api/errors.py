@@ -94,7 +94,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 def _param(location: tuple[Any, ...]) -> str | None:
     """The field that a validation error is about; a union's branches are not fields."""
-    path = [str(part) for part in location if part != "body"]
+    path = [str(part) for part in location[location[:1] in (("body",), ("query",)) :]]
     if "content" in path:
         path = path[: path.index("content") + 1]
     return ".".join(part for part in path if "[" not in part) or None

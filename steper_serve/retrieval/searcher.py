@@ -15,7 +15,7 @@ from steper_serve.errors import IndexUnavailable, PassageNotFound
 from steper_serve.retrieval import generations, manifest
 from steper_serve.retrieval.fields import FIELDS, Reading, analyser, encodable, register, to_passage
 from steper_serve.retrieval.manifest import IndexInfo
-from steper_serve.trajectory import Passage
+from steper_serve.trajectory import CorpusInfo, Passage
 
 _RETRIES = 3
 # A search of 16,000 passages takes 0.3 ms (p95 0.7); handing it to a thread and back cost 0.4 ms
@@ -72,6 +72,10 @@ class Bm25Retriever:
         if not hits:
             raise PassageNotFound(f"no passage has the id {id!r} in this index")
         return to_passage(opened.searcher.doc(hits[0][1]))
+
+    def describe(self) -> CorpusInfo:
+        """See `Retriever.describe`."""
+        return CorpusInfo(self.num_documents, self.info.size_bytes, self.info.created)
 
     def reload_if_changed(self) -> bool:
         """Go over to another generation if one has become live; costs one stat if not.

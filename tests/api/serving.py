@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import uvicorn
 from openai import AsyncOpenAI
+from starlette.types import ASGIApp
 
 from steper_serve.api.app import create_app
 from steper_serve.errors import PassageNotFound
 from steper_serve.loop import Loop
 from steper_serve.strategies import STRATEGIES, demonstrations
-from steper_serve.trajectory import LanguageModel, Passage, PromptFormat
+from steper_serve.trajectory import CorpusInfo, LanguageModel, Passage, PromptFormat
 
 PASSAGES = (
     Passage("lum/1", "The Lumen", "The Lumen is a film made by Ada Frost."),
@@ -47,6 +48,9 @@ class Shelf:
     def reload_if_changed(self) -> bool:
         return False
 
+    def describe(self) -> CorpusInfo:
+        return CorpusInfo(len(PASSAGES), 12_345, "2026-11-21T10:00:00+00:00")
+
     def passage(self, id: str) -> Passage:
         for passage in PASSAGES:
             if passage.id == id:
@@ -63,7 +67,14 @@ def make_loop(model: LanguageModel, **changes: object) -> Loop:
 @asynccontextmanager
 async def served(loop: Loop) -> AsyncIterator[str]:
     """The application of `loop` on a free port of this machine; gives its URL."""
-    config = uvicorn.Config(create_app(loop), port=0, log_level="error", lifespan="off")
+    async with served_app(create_app(loop)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def served_app(app: ASGIApp) -> AsyncIterator[str]:
+    """Any application, likewise."""
+    config = uvicorn.Config(app, port=0, log_level="error")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
