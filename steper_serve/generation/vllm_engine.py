@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from steper_serve.errors import (
     ConfigurationError,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 EngineArg = str | int | float | bool
+# In pieces as they come, all at once, or all at once and as many tokens as were asked for.
+_Manner = Literal["streamed", "whole", "exactly"]
 
 CPU_KV_CACHE_GIB = 2.0
 CPU_BLOCK_SIZE = 32
@@ -108,10 +110,8 @@ class VllmEngine:
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """As `LanguageModel.generate`."""
         ids = self._token_ids(request)
-        room = self._room(request, len(ids))
-        name = f"steper-{next(self._ids)}"
         text, num_tokens, last = "", 0, None
-        async with aclosing(self._outputs(ids, request, room, name)) as outputs:
+        async with aclosing(self._outputs(ids, request, "streamed")) as outputs:
             async for last in outputs:
                 piece = last.outputs[0]
                 text += piece.text
@@ -129,14 +129,15 @@ class VllmEngine:
         Raises:
             SteperError: as `LanguageModel.generate`.
         """
-        ids = self._token_ids(request)
-        room = self._room(request, len(ids))
-        name = f"steper-{next(self._ids)}"
-        async with aclosing(self._outputs(ids, request, room, name, exactly=True)) as outputs:
-            given = [output async for output in outputs]
-        last = given[-1] if given else None
-        text, tokens = (last.outputs[0].text, last.outputs[0].token_ids) if last else ("", ())
-        return _completion(last, text, len(tokens))
+        return await self._whole(request, "exactly")
+
+    async def generate_whole(self, request: Generate) -> Completion:
+        """As `generate`, but all at once: for a caller that has no use for pieces.
+
+        Raises:
+            SteperError: as `LanguageModel.generate`.
+        """
+        return await self._whole(request, "whole")
 
     async def check(self) -> None:
         """Raise EngineUnavailable if vLLM's engine core is dead."""
@@ -175,6 +176,14 @@ class VllmEngine:
             self._log.unlink(missing_ok=True)
             self._log = None
 
+    async def _whole(self, request: Generate, manner: _Manner) -> Completion:
+        ids = self._token_ids(request)
+        async with aclosing(self._outputs(ids, request, manner)) as outputs:
+            given = [output async for output in outputs]
+        last = given[-1] if given else None
+        text, tokens = (last.outputs[0].text, last.outputs[0].token_ids) if last else ("", ())
+        return _completion(last, text, len(tokens))
+
     def _dead(self) -> str:
         cause = _cause(self._log) or "its processes have ended."
         return f"vLLM with {self.model} is not running: {cause} Restart it. {_see(self._log)}"
@@ -197,21 +206,16 @@ class VllmEngine:
         return min(request.max_tokens, room)
 
     async def _outputs(
-        self,
-        ids: list[int],
-        request: Generate,
-        max_tokens: int,
-        name: str,
-        *,
-        exactly: bool = False,
+        self, ids: list[int], request: Generate, manner: _Manner
     ) -> AsyncGenerator["RequestOutput", None]:
         """vLLM's outputs with its errors made ours; a request left early is aborted."""
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+        max_tokens, name = self._room(request, len(ids)), f"steper-{next(self._ids)}"
         try:
-            params = _sampling_params(request, max_tokens, exactly=exactly)
+            params = _sampling_params(request, max_tokens, manner)
             stream = self._llm.generate(tokens_input(ids), params, name)
             async with aclosing(stream):
                 async for output in stream:
@@ -347,7 +351,7 @@ def _value(name: str, value: EngineArg) -> Any:
         ) from error
 
 
-def _sampling_params(request: Generate, max_tokens: int, *, exactly: bool) -> "SamplingParams":
+def _sampling_params(request: Generate, max_tokens: int, manner: _Manner) -> "SamplingParams":
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -358,9 +362,9 @@ def _sampling_params(request: Generate, max_tokens: int, *, exactly: bool) -> "S
         seed=request.sampling.seed,
         max_tokens=max_tokens,
         min_tokens=min(request.min_tokens, max_tokens),
-        stop=[] if exactly else list(request.stop),
-        ignore_eos=exactly,
-        output_kind=kind.FINAL_ONLY if exactly else kind.DELTA,
+        stop=[] if manner == "exactly" else list(request.stop),
+        ignore_eos=manner == "exactly",
+        output_kind=kind.DELTA if manner == "streamed" else kind.FINAL_ONLY,
     )
 
 

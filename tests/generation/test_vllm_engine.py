@@ -167,6 +167,16 @@ async def test_exactly_so_many_tokens_and_the_same_while_the_model_goes_on(
     assert engine.num_running() == 0
 
 
+async def test_what_is_given_whole_is_what_is_streamed(engine: VllmEngine) -> None:
+    """Its end is the model's or the stop's own, as in a stream."""
+    for asked in (request(6), request(6, stop=("was",))):
+        _, streamed = await complete(engine, asked)
+        whole = await engine.generate_whole(asked)
+        assert (whole.text, whole.finish_reason) == (streamed.text, streamed.finish_reason)
+        assert whole.num_completion_tokens == streamed.num_completion_tokens
+    assert engine.num_running() == 0
+
+
 async def test_the_prefix_cache_of_a_busy_engine_is_not_forgotten(engine: VllmEngine) -> None:
     async with aclosing(engine.generate(request(max_tokens=LONG, min_tokens=LONG))) as stream:
         await anext(stream)
