@@ -18,6 +18,7 @@ import steper_serve
 from steper_serve import journal
 from steper_serve.benchmarks import accuracy, latency, load, plots, retrieval
 from steper_serve.benchmarks.paper import saved
+from steper_serve.benchmarks.peers import comparing
 from steper_serve.benchmarks.results import Manifest, read_manifest
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.errors import ConfigurationError
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, Callable[[Sequence[Path]], list[Section]]] = {
     "accuracy": accuracy.sections,
     "latency": latency.sections,
     "load": load.sections,
+    "peers": comparing.sections,
     "retrieval": retrieval.sections,
 }
 

@@ -55,7 +55,7 @@ class Sweep:
     streamed: bool = True
     replays: bool = True
 
-    def jobs(self, dataset: Dataset) -> "list[_Job]":
+    def jobs(self, dataset: Dataset) -> "list[Job]":
         """All cells of a dataset, each repetition of all before the next.
 
         Raises:
@@ -64,7 +64,7 @@ class Sweep:
         warmup, asked = self._questions(dataset)
         plans = [replace(self.plan, concurrency=number) for number in self.concurrencies]
         jobs = [
-            _Job(dataset, served, replace(cell, streamed=self.streamed), warmup, asked)
+            Job(dataset, served, replace(cell, streamed=self.streamed), warmup, asked)
             for served in self.plan.served
             for plan in plans
             for cell in plan.cells(dataset, served)
@@ -87,7 +87,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """A cell that is to be asked."""
 
     dataset: Dataset
@@ -141,7 +141,7 @@ def measure(sweep: Sweep, results: Results, scratch: Path) -> list[Load]:
         known, found = read(results.folder), list[Load]()
         for number, job in enumerate(jobs, 1):
             load = known.get(job.cell)
-            if load is None or not _is_whole(load, job, sweep, results):
+            if load is None or not is_whole(load, job, sweep, results):
                 click.echo(f"{number} of {len(jobs)}: {_told(job)}", err=True)
                 load = _load(job, sweep, results, scratch)
                 out.append(to_json(load))
@@ -149,7 +149,7 @@ def measure(sweep: Sweep, results: Results, scratch: Path) -> list[Load]:
     return found
 
 
-def _is_whole(load: Load, job: _Job, sweep: Sweep, results: Results) -> bool:
+def is_whole(load: Load, job: Job, sweep: Sweep, results: Results) -> bool:
     """Whether a load that was measured before is all that this job asks for."""
     rows = load.own(results.rows.values())
     has_failed = any(row.failure for row in rows)
@@ -160,7 +160,7 @@ def _is_whole(load: Load, job: _Job, sweep: Sweep, results: Results) -> bool:
     return load.replay is not None or not sweep.replays or job.served.url is not None
 
 
-def _load(job: _Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
+def _load(job: Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
     """Ask a cell's questions, keep its rows, and replay them."""
     index = None if job.served.url else datasets.index_of(job.dataset, scratch)
     try:
@@ -190,7 +190,7 @@ def _load(job: _Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
     )
 
 
-async def _ask(job: _Job, sweep: Sweep, results: Results, url: str, tick: Tick) -> _Asked:
+async def _ask(job: Job, sweep: Sweep, results: Results, url: str, tick: Tick) -> _Asked:
     plan = sweep.plan
     async with (
         Client(url, key=plan.key) as official,
@@ -249,7 +249,7 @@ def _row(ended: _Ended, cell: Cell, url: str) -> Row:
     return Row(cell, ended.question, ended.started, reply, failure)
 
 
-def _told(job: _Job) -> str:
+def _told(job: Job) -> str:
     repetition = f", repetition {job.cell.repetition + 1}" if job.cell.repetition else ""
     return (
         f"{job.served.name}, {job.dataset.name}: {len(job.asked):,} questions, "
