@@ -18,6 +18,7 @@ RUN pip install --requirement requirements/cuda.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY steper_serve steper_serve
 COPY benchmarks benchmarks
+COPY ui ui
 RUN pip install --no-deps .
 
 # --- run: no compiler but the one that Triton needs, no root ---------------------------------
