@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     public_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    page: bool = True
+    results: Path | None = None
+    examples: Path | None = None
 
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
     max_steps: Annotated[int, Field(ge=1, le=10)] = 5

@@ -40,6 +40,7 @@ ONLY_IN = {
     "tantivy": ["steper_serve/retrieval/"],
     "pymilvus": ["steper_serve/retrieval/"],
     "gradio": ["ui/", "steper_serve/ui/"],
+    "playwright": ["benchmarks/"],
     "torch": [*MODEL_ROOMS, "benchmarks/training.py"],
     "transformers": [*MODEL_ROOMS, "benchmarks/training.py"],
     "deepspeed": ["recipes/"],
@@ -123,6 +124,13 @@ def test_the_page_imports_no_project_code_but_its_own():
     assert rooms <= {None, "ui"}
 
 
+@pytest.mark.parametrize("name", ["events", "highlight", "request", "timeline"])
+def test_what_the_page_shows_is_made_without_a_server_or_a_browser(name):
+    roots = {dotted.partition(".")[0] for dotted in imports(f"ui/{name}.py")}
+    assert roots <= sys.stdlib_module_names | {"steper_serve"}
+    assert {room(n) for n in imports(f"ui/{name}.py")} <= {None, "ui"}
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_settings_are_read_by_the_command_line_only(file):
     if any(name.startswith("steper_serve.settings") for name in imports(file)):
@@ -149,13 +157,18 @@ def test_a_library_stays_in_its_place(library):
     assert strays == []
 
 
-def test_the_endpoint_needs_no_engine():
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        # Gradio, which takes seconds to load, comes with the page alone.
+        ("steper_serve.api.app", ["torch", "vllm", "transformers", "tantivy", "gradio"]),
+        ("steper_serve.cli", ["torch", "vllm", "transformers", "gradio"]),
+        ("steper_serve.ui.app", ["torch", "vllm", "transformers", "tantivy"]),
+    ],
+)
+def test_nothing_heavy_is_loaded_in_vain(module, heavy):
     """In a process of its own, since others may have imported them into this one."""
-    heavy = ["torch", "vllm", "transformers", "tantivy", "gradio"]
-    check = (
-        "import sys, steper_serve.api.app\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
+    check = f"import sys, {module}\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True
     )

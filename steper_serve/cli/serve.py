@@ -1,4 +1,4 @@
-"""`steper-serve serve`: the endpoint, in this process."""
+"""`steper-serve serve`: the endpoint and the page, in this process."""
 
 import asyncio
 import multiprocessing
@@ -6,8 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,8 +15,9 @@ import uvloop
 
 from steper_serve.api.app import create_app
 from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.page import Server, Site, examples_of, open_page, report_of
+from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
 from steper_serve.cli.wiring import model_name, open_loop
-from steper_serve.errors import ConfigurationError
 from steper_serve.settings import Settings
 
 
@@ -25,17 +25,28 @@ from steper_serve.settings import Settings
 @click.option("--host", help="Address to serve on (default 127.0.0.1).")
 @click.option("--port", type=int, help="Port to serve on (default 8000; 0 takes a free one).")
 @click.option("--public-url", help="Address that citations point to, behind a proxy.")
+@click.option("--page/--no-page", default=None, help="Serve the page at / too (default: yes).")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    help="Folder with results of `steper-serve bench`, for the page to show.",
+)
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path),
+    help="File of questions to try on the page (default: the bundled corpus's).",
+)
 @model_options
 @loop_options
 def serve(**flags: Any) -> None:
-    """Serve the OpenAI-compatible endpoint.
+    """Serve the OpenAI-compatible endpoint, and the page at /.
 
     Each flag is also an environment variable (STEPER_PORT) and a key of the TOML file.
     """
     settings = settings_from(flags)
     signal.signal(signal.SIGTERM, _end_at_once)
     # Before the model is loaded, so that a taken port is told at once.
-    listener = _bind(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener))
 
@@ -43,11 +54,15 @@ def serve(**flags: Any) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     start = time.monotonic()
     click.echo(f"Loading {model_name(settings)} …", err=True)
+    examples = examples_of(settings)
+    report = None if settings.results is None else report_of(settings.results)
     async with open_loop(settings) as loop:
-        app = create_app(loop, public_url=settings.public_url)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
-        host, port = listener.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        page = open_page(settings, listener.getsockname()[1], report) if settings.page else None
+        app = create_app(loop, public_url=settings.public_url, examples=examples)
+        config = uvicorn.Config(
+            app if page is None else Site(app, page), log_level="warning", access_log=False
+        )
+        url = url_of(listener)
         # From here on a client that comes at once is kept waiting, not refused.
         listener.listen(config.backlog)
         click.echo(
@@ -55,8 +70,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             f"(models steper, steper-ircot, …; end with Ctrl-C)",
             err=True,
         )
-        with _signals_end_the_server_only():
-            await uvicorn.Server(config).serve(sockets=[listener])
+        if page is not None:
+            click.echo(f"The page: {url}", err=True)
+        with signals_end_the_server_only():
+            await Server(config, page).serve(sockets=[listener])
 
 
 def _end_at_once(number: int, frame: object) -> None:
@@ -67,31 +84,3 @@ def _end_at_once(number: int, frame: object) -> None:
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(128 + number)
-
-
-@contextmanager
-def _signals_end_the_server_only() -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop uvicorn, and us clean up after it.
-
-    uvicorn ends gracefully on either and then raises it anew, which would end this process
-    before its engine is shut down.
-    """
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot serve on {host}:{port}: {error.strerror}; choose another with --host, --port"
-        ) from error
-    return listener

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ASSETS = Path(str(files("steper_serve") / "assets"))
 STUDENT = ASSETS / "student"
 CORPUS = ASSETS / "corpus" / "corpus.jsonl"
+BUNDLED_QUESTIONS = ASSETS / "corpus" / "questions.jsonl"
 
 # Tokens kept free behind a prompt for what a step writes.
 _RESERVE = 160

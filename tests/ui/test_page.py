@@ -1,0 +1,277 @@
+"""The page in a real browser, over a real server with a scripted model.
+
+Waits have generous bounds; how fast it is belongs to the benchmarks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Request, expect
+
+from steper_serve.api.app import create_app
+from steper_serve.errors import EngineUnavailable
+from steper_serve.trajectory import Generate
+from steper_serve.ui.app import create_page
+from steper_serve.ui.request import Ask
+from tests.api.serving import QUESTION, THOUGHTS, make_loop, until
+from tests.ui.stage import Actor, by_step, on_port, site
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REPORT = "<html><body style='height:2000px'><h1>Accuracy</h1><svg></svg></body></html>"
+FAINT = (Path(__file__).parent / "faint.js").read_text()
+
+
+@pytest.fixture(scope="session")
+def actor() -> Actor:
+    """The model behind `url`."""
+    return Actor()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def url(actor: Actor) -> AsyncIterator[str]:
+    async with site(make_loop(actor), report=lambda: REPORT) as served:
+        yield served
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def one_page(browser: Browser, url: str) -> AsyncIterator[Page]:
+    """A page that has opened, with an endpoint that is ready. Opening one takes a second."""
+    async with opened(browser, url) as page:
+        yield page
+
+
+@pytest.fixture
+def page(one_page: Page, actor: Actor) -> Page:
+    """The page that most tests share, whatever is on it by then; the model says its lines."""
+    actor.says()
+    return one_page
+
+
+@asynccontextmanager
+async def opened(browser: Browser, url: str, path: str = "/", **how: object) -> AsyncIterator[Page]:
+    context = await browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **how})
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    try:
+        await page.goto(url + path)
+        await expect(page.locator(".light.up")).to_be_visible()
+        yield page
+        assert failures == []
+    finally:
+        await context.close()
+
+
+async def ask(page: Page, question: str = QUESTION) -> None:
+    """Ask, as soon as what was asked before has ended."""
+    await page.get_by_role("tab", name="Ask").click()
+    box = page.locator("#question textarea")
+    await box.fill(question)
+    for _ in range(40):
+        await box.press("Enter")
+        try:
+            await expect(box).to_have_value("", timeout=500)
+        except AssertionError:
+            continue
+        return
+    pytest.fail("the question is not taken")
+
+
+async def test_an_answer_streams_in_and_its_citations_open(page: Page, actor: Actor) -> None:
+    gate = asyncio.Event()
+    actor.says(gate=gate)
+    await ask(page)
+    live = page.locator("#live .turn")
+    await expect(live.locator(".query .said")).to_have_text(QUESTION)
+    await expect(live.locator(".found .title")).to_have_text("The Lumen")
+    await expect(live.locator(".thought .said")).to_have_text("The")
+    await expect(live.locator(".answer")).to_have_count(0)
+    gate.set()
+    await expect(live.locator(".answer .text")).to_have_text("Verla")
+    await expect(live.locator(".thought .said")).to_have_text([t.strip() for t in THOUGHTS])
+    await expect(live.locator(".step").first.locator("mark")).to_have_text(
+        "The Lumen is a film made by Ada Frost."
+    )
+    await expect(live.locator(".took")).to_contain_text("3 steps · 18 tokens")
+    # By keyboard: open the second citation, read it, close it.
+    await live.locator(".answer .cite").nth(1).focus()
+    await page.keyboard.press("Enter")
+    opened = page.locator(".passage:popover-open")
+    await expect(opened.locator(".body")).to_have_text("Ada Frost was born in Verla.")
+    await expect(opened.locator("a")).to_have_attribute("href", "https://example.org/ada")
+    await page.keyboard.press("Escape")
+    await expect(opened).to_have_count(0)
+
+
+async def test_a_second_question_stands_below_the_first(
+    browser: Browser, url: str, actor: Actor
+) -> None:
+    actor.says()
+    async with opened(browser, url) as page:
+        await page.click(f"#examples button:has-text('{QUESTION}')")
+        await expect(page.locator("#live .answer .text")).to_have_text("Verla")
+        await expect(page.locator("#examples")).to_have_count(0)
+        await ask(page, "Who made The Lumen?")
+        await expect(page.locator("#log .turn .asked")).to_have_text(QUESTION)
+        await expect(page.locator("#live .turn .asked")).to_have_text("Who made The Lumen?")
+
+
+async def test_stop_ends_the_work_of_the_server(page: Page, actor: Actor) -> None:
+    actor.says(gate=asyncio.Event())
+    await ask(page)
+    await expect(page.locator("#live .thought .said")).to_have_text("The")
+    assert actor.num_running() == 1
+    await page.click("#stop")
+    await expect(page.locator("#live .note")).to_contain_text("Stopped")
+    await until(lambda: actor.num_running() == 0)
+    await expect(page.locator("#live .thought .said")).to_have_text("The")
+    actor.says()
+    await ask(page)
+    await expect(page.locator("#live .answer .text")).to_have_text("Verla")
+
+
+async def test_a_page_that_is_closed_ends_its_work(
+    browser: Browser, url: str, actor: Actor
+) -> None:
+    actor.says(gate=asyncio.Event())
+    async with opened(browser, url) as page:
+        await ask(page)
+        await expect(page.locator(".thought .said")).to_have_text("The")
+    await until(lambda: actor.num_running() == 0)
+
+
+async def test_what_is_copied(browser: Browser, url: str, actor: Actor) -> None:
+    actor.says()
+    link = Ask('Where\'s The Lumen & "it"?', "steper-single", 3, 2, 0.5, 7).link()
+    allowed = ["clipboard-read", "clipboard-write"]
+    async with opened(browser, url, f"/{link}", permissions=allowed) as page:
+        await expect(page.locator("#question textarea")).to_have_value('Where\'s The Lumen & "it"?')
+        await expect(page.locator("#strategy input")).to_have_value(
+            "Single: search once, then reason"
+        )
+        await page.click("#ask")
+        copied = {}
+        for name in ("curl", "Python", "link"):
+            button = page.locator(f"#live button.copy[data-name={name}]")
+            await button.click()
+            await expect(button).to_have_text("Copied")
+            copied[name] = await page.evaluate("navigator.clipboard.readText()")
+    assert f"curl -sN {url}/v1/chat/completions" in copied["curl"]
+    assert f"base_url='{url}/v1'" in copied["Python"]
+    assert copied["link"] == f"{url}/{link}"
+    assert parse_qs(urlsplit(copied["link"]).query)["max_steps"] == ["3"]
+
+
+async def test_two_and_three_side_by_side(page: Page, actor: Actor) -> None:
+    await page.get_by_role("tab", name="Compare").click()
+    await page.fill("#compare-question textarea", QUESTION)
+    await page.get_by_label("3 columns").check()
+    await expect(page.locator(".column #column-3")).to_be_attached()
+    await page.click("#compare")
+    for number in (1, 2):
+        shown = page.locator(f"#column-{number}")
+        await expect(shown.locator(".answer .text")).to_have_text("Verla")
+        await expect(shown.locator(".figures dd").nth(1)).to_have_text("3")
+        await expect(shown.locator(".figures dd").nth(2)).to_have_text("18")
+    await expect(page.locator("#column-3 .answer .text")).to_have_text("Verla")
+    await expect(page.locator("#column-1 .step .query .said")).to_have_count(3)
+    await expect(page.locator("#column-2 .step .query .said")).to_have_count(1)
+    await expect(page.locator("#column-3 .step .query .said")).to_have_count(0)
+
+
+async def test_the_corpus_is_searched_by_hand(page: Page) -> None:
+    await page.get_by_role("tab", name="Corpus").click()
+    await expect(page.locator("#corpus-numbers dd")).to_have_text(
+        ["3", "12.3 kB", "2026-11-21 10:00 UTC"]
+    )
+    await page.fill("#query textarea", "Ada Lumen")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#hits strong")).to_have_text(["The Lumen", "Ada Frost"])
+    await expect(page.locator("#hits .score").first).to_have_text("1.00")
+    await expect(page.locator("#hits mark").first).to_have_text("Lumen")
+    await page.fill("#query textarea", "zebra")
+    await page.click("#search")
+    await expect(page.locator("#hits .nothing")).to_contain_text("zebra")
+
+
+async def test_results_are_shown_in_a_frame_of_their_height(page: Page) -> None:
+    await page.get_by_role("tab", name="Benchmarks").click()
+    await expect(page.frame_locator("iframe.report").locator("h1")).to_have_text("Accuracy")
+    await page.wait_for_function("document.querySelector('iframe.report').offsetHeight > 1900")
+
+
+def _then_down(request: Generate) -> object:
+    return EngineUnavailable("the engine died") if request.step == 2 else by_step(request)
+
+
+async def test_errors_are_shown_as_what_they_are(page: Page, actor: Actor) -> None:
+    problem = page.locator("#live .problem")
+    await ask(page, "why " * 600)
+    await expect(problem).to_contain_text("The question is too long")
+    actor.says(_then_down)
+    await ask(page)
+    await expect(problem).to_contain_text("the engine died")
+    await expect(page.locator("#live .step").first).to_contain_text("made by Ada Frost")
+    actor.says(lambda _: "")
+    await ask(page)
+    await expect(page.locator("#live .note")).to_contain_text("without saying")
+    actor.says(lambda _: "<img src=x onerror=alert(1)> So the answer is: <b>Verla</b>.")
+    await ask(page)
+    await expect(page.locator("#live .answer .text")).to_contain_text("<b>Verla</b>")
+
+
+async def test_a_server_that_goes_away_and_comes_back(browser: Browser) -> None:
+    endpoint = create_app(make_loop(Actor()), examples=[QUESTION])
+    async with on_port(endpoint) as first:
+        port = int(first.rpartition(":")[2])
+    shell = create_page(f"{first}/v1", shown_url=f"{first}/v1", look_seconds=0.2)
+    async with on_port(shell, page=shell) as url:
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(url)
+        await expect(page.locator(".light.down")).to_contain_text("cannot be reached")
+        for _ in range(2):
+            await ask(page)
+            await expect(page.locator("#live .problem")).to_contain_text(f"127.0.0.1:{port}")
+            async with on_port(endpoint, port):
+                await expect(page.locator(".light.up")).to_be_visible()
+                await expect(page.locator("#examples button")).to_have_text(QUESTION)
+                await ask(page)
+                await expect(page.locator("#live .answer .text")).to_have_text("Verla")
+            await expect(page.locator(".light.down")).to_be_visible()
+        await context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+async def test_any_window_and_scheme(
+    browser: Browser, url: str, actor: Actor, width: int, scheme: str
+) -> None:
+    actor.says()
+    how = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    elsewhere: list[str] = []
+
+    def note(request: Request) -> None:
+        if not request.url.startswith((url, "data:", "blob:", "about:")):
+            elsewhere.append(request.url)
+
+    async with opened(browser, url, **how) as page:
+        page.on("request", note)
+        await page.reload()
+        await expect(page.locator(".light.up")).to_be_visible()
+        await ask(page)
+        await expect(page.locator("#live .copies")).to_be_visible()
+        assert await page.evaluate(FAINT) == []
+        for name in ("Compare", "Corpus", "Benchmarks", "Ask"):
+            await page.get_by_role("tab", name=name).click()
+            wide = "document.documentElement.scrollWidth > window.innerWidth"
+            assert not await page.evaluate(wide), name
+            assert await page.evaluate(FAINT) == [], name
+    assert elsewhere == []

@@ -1,0 +1,200 @@
+"""The page, put together: header, tabs, and what is asked of the endpoint when it opens.
+
+What is left out: each tab (ask, compare, corpus), and serving the application (the command line).
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from steper_serve.ui import ask, compare, corpus, render
+from steper_serve.ui.client import Corpus, Endpoint, Failed
+from steper_serve.ui.components import choices, quiet
+from steper_serve.ui.request import Ask
+from steper_serve.ui.shell import Shell
+
+_EXAMPLES_SHOWN = 5
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def create_page(
+    endpoint: str,
+    *,
+    shown_url: str | None = None,
+    max_steps: int = 5,
+    top_k: int = 4,
+    report: Callable[[], str] | None = None,
+    look_seconds: float = 10.0,
+) -> Shell:
+    """The page as an ASGI application, to be served at `/`.
+
+    Args:
+        endpoint: URL of the endpoint (up to /v1), as this process reaches it.
+        shown_url: the same as whoever copies a command reaches it; None where the endpoint is
+            at the address that the page comes from.
+        max_steps: what the settings begin with, 1..10.
+        top_k: likewise, 1..20.
+        report: makes a page of benchmark results, as HTML, or raises `Failed`; called when its
+            tab is opened, in a thread. None if there are no results.
+        look_seconds: how often an open page asks whether the endpoint is ready.
+    """
+    _without_statistics()
+    client = Endpoint(endpoint)
+    default = Ask("", max_steps=max_steps, top_k=top_k)
+    with gr.Blocks(title="StepER Serve", analytics_enabled=False, fill_width=True) as blocks:
+        light = _header()
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Ask", id="ask"):
+                asking = ask.build(client, shown_url, default)
+            with gr.Tab("Compare", id="compare"):
+                comparing = compare.build(client, shown_url, default, asking.key)
+            with gr.Tab("Corpus", id="corpus"):
+                numbers = corpus.build(client, top_k, asking.key)
+            with gr.Tab("Benchmarks", id="benchmarks") as benchmarks:
+                _benchmarks(benchmarks, report)
+        # Gradio looks for work a thousand times a second, which takes 3% of a core; 5 ms will do.
+        blocks._queue.sleep_when_free = 0.005
+        blocks._queue.progress_update_sleep_when_free = 1.0
+        seen = _Seen(asking, comparing, numbers, light)
+        _open(blocks, _Door(client, default), seen, gr.Timer(look_seconds))
+    return Shell(_mounted(blocks, client))
+
+
+def _without_statistics() -> None:
+    """Gradio would tell its makers of each start, and make a table of all past events after each.
+
+    It reads these variables when a page is made; whoever sets them otherwise wants it otherwise.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**12))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+
+
+def _header() -> gr.HTML:
+    with gr.Row(elem_classes="header"):
+        gr.HTML(render.brand(), apply_default_css=False, elem_classes="brand")
+        return gr.HTML(render.status(False, "Connecting …"), apply_default_css=False, elem_id="up")
+
+
+def _benchmarks(tab: gr.Tab, report: Callable[[], str] | None) -> None:
+    shown = gr.HTML(render.report(None), apply_default_css=False, elem_id="report")
+    if report is not None:
+
+        def read() -> str:
+            """The report, or why there is none."""
+            try:
+                return render.report(report())
+            except Failed as failure:
+                return render.problem(failure.problem)
+
+        tab.select(read, None, shown, show_progress="minimal", api_visibility="private")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The components that show what the endpoint is."""
+
+    asking: ask.AskTab
+    comparing: compare.CompareTab
+    numbers: gr.HTML
+    light: gr.HTML
+
+
+def _open(blocks: gr.Blocks, door: "_Door", seen: _Seen, timer: gr.Timer) -> None:
+    """What happens when the page opens, and every so often."""
+    known, tab = gr.State(False), seen.asking
+    told = [known, seen.light, tab.key, tab.model, *seen.comparing.models]
+    told += [seen.numbers, tab.examples]
+    looking = [known, tab.key, tab.model]
+    blocks.load(door.enter, None, [*tab.settings, *told], **quiet())
+    timer.tick(door.look, looking, told, **quiet())
+    tab.key.submit(door.look, looking, told, **quiet())
+
+
+class _Door:
+    """What the page asks the endpoint for itself."""
+
+    def __init__(self, endpoint: Endpoint, default: Ask) -> None:
+        self._endpoint = endpoint
+        self._default = default
+
+    async def enter(self, request: gr.Request) -> tuple[Any, ...]:
+        """The settings that the page's address holds, and what the endpoint is."""
+        asked = Ask.of_link(dict(request.query_params), self._default)
+        seed = gr.update(value=str(asked.seed or ""), visible=asked.temperature > 0)
+        settings = asked.question, asked.max_steps, asked.top_k, asked.temperature, seed
+        return *settings, *(await self.look(False, "", asked.model))
+
+    async def look(self, known: bool, key: str, chosen: str) -> tuple[Any, ...]:
+        """Whether the endpoint can answer; when it comes up, also what it serves.
+
+        `known` says whether that has been seen already.
+        """
+        same = gr.skip()
+        chosen_alone = gr.update(choices=choices([chosen]), value=chosen)
+        others = [same] * (compare.NUM_COLUMNS + 2)
+        try:
+            await self._endpoint.ready(key)
+            if known:
+                return same, render.status(True, "Ready"), same, same, *others
+            served = await self._endpoint.models(key) or [chosen]
+            held = await self._endpoint.corpus(key)
+        except Failed as failure:
+            wanted = gr.update(visible=True) if failure.problem.wants_key else same
+            model = same if known else chosen_alone
+            return False, render.status(False, failure.problem.title), wanted, model, *others
+        models = [gr.update(choices=choices([chosen, *served]), value=chosen)]
+        for number in range(compare.NUM_COLUMNS):
+            first = compare.PREFERRED[number] if compare.PREFERRED[number] in served else served[0]
+            models.append(gr.update(choices=choices(served), value=first))
+        return (
+            True,
+            render.status(True, "Ready"),
+            same,
+            *models,
+            render.corpus(held),
+            _examples(held),
+        )
+
+
+def _examples(held: Corpus) -> Any:
+    shown = [[question] for question in held.examples[:_EXAMPLES_SHOWN]]
+    return gr.Dataset(samples=shown, visible=bool(shown))
+
+
+def _mounted(blocks: gr.Blocks, client: Endpoint) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await client.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        show_error=True,
+        favicon_path=str(render.ASSETS / "favicon.png"),
+        theme=_theme(),
+        css_paths=[render.ASSETS / "page.css"],
+        head=f"<script>{(render.ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+    )
+    return app
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the reader's own system: none is fetched."""
+    return gr.themes.Base(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=_FONTS, font_mono=_MONO
+    )

@@ -1,0 +1,182 @@
+"""A client of the endpoint, through the official `openai` package.
+
+It turns the endpoint's chunks into the events of a timeline, and its errors into problems that
+say what was wrong and what to do. What is left out: what is shown of either.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import openai
+
+from steper_serve.ui.events import Answered, Event, Passage, Problem, Wrote, event_of, passages_of
+from steper_serve.ui.request import Ask
+
+# Runs no loop and takes no settings of one.
+_RAW_MODEL = "steper-raw"
+_SILENCE_SECONDS = 600.0
+_CONNECT_SECONDS = 5.0
+# What the page asks for itself comes at once or not at all.
+_QUICK_SECONDS = 20.0
+
+
+class Failed(Exception):
+    """The endpoint did not do what was asked; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What the endpoint tells of its corpus; `created` is UTC in ISO 8601."""
+
+    num_passages: int
+    size_bytes: int | None = None
+    created: str | None = None
+    examples: tuple[str, ...] = ()
+
+
+class Endpoint:
+    """The endpoint at `url` (up to /v1). Each call takes the key to use, "" for none.
+
+    Every method raises `Failed`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._client = openai.AsyncOpenAI(
+            base_url=self.url,
+            api_key="none",  # the client insists on one
+            max_retries=0,
+            timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        )
+
+    async def close(self) -> None:
+        """Give up all connections."""
+        await self._client.close()
+
+    async def answer(self, ask: Ask, key: str = "") -> AsyncGenerator[Event, None]:
+        """The events of an answer as they come. Closing this ends the answer in the server."""
+        body = ask.body()
+        extra = {"steper": body.pop("steper")}
+        try:
+            chat = self._with(key).chat.completions
+            async with await chat.create(**body, stream=True, extra_body=extra) as stream:
+                async for chunk in stream:
+                    for event in _events(chunk):
+                        yield event
+        except (openai.APIError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise Failed(self._problem(error)) from error
+
+    async def ready(self, key: str = "") -> None:
+        """Return if the endpoint can answer."""
+        await self._get(self.url.removesuffix("/v1") + "/ready", key)
+
+    async def models(self, key: str = "") -> list[str]:
+        """The ids of the models that answer questions."""
+        listed = (await self._get("/models", key))["data"]
+        return [model["id"] for model in listed if model["id"] != _RAW_MODEL]
+
+    async def corpus(self, key: str = "") -> Corpus:
+        """How large the corpus is, and questions for it."""
+        told = await self._get("/corpus", key)
+        return Corpus(
+            num_passages=told["num_passages"],
+            size_bytes=told.get("size_bytes"),
+            created=told.get("created"),
+            examples=tuple(told.get("examples", ())),
+        )
+
+    async def search(self, query: str, top_k: int, key: str = "") -> tuple[Passage, ...]:
+        """The passages that a search by hand finds, scored, best first."""
+        found = await self._get("/passages", key, {"query": query, "top_k": top_k})
+        return passages_of(found["data"])
+
+    async def texts(
+        self, query: str, wanted: Sequence[Passage], key: str = ""
+    ) -> dict[str, Passage]:
+        """Passages with their texts, by id: those that `query` has just found.
+
+        One search gives them all, as long as the index has not changed in between.
+        """
+        read = {p.id: p for p in await self.search(query, len(wanted), key)} if wanted else {}
+        for id in [p.id for p in wanted if p.id not in read]:
+            [read[id]] = passages_of([await self._get(f"/passages/{quote(id, safe='')}", key)])
+        return {p.id: read[p.id] for p in wanted}
+
+    async def _get(self, path: str, key: str, params: Mapping[str, object] | None = None) -> Any:
+        options: Any = {"params": params or {}, "timeout": _QUICK_SECONDS}
+        try:
+            client = self._with(key)
+            return (await client.get(path, cast_to=httpx.Response, options=options)).json()
+        except (openai.APIError, httpx.HTTPError, ValueError) as error:
+            raise Failed(self._problem(error)) from error
+
+    def _with(self, key: str) -> openai.AsyncOpenAI:
+        return self._client.with_options(api_key=key) if key else self._client
+
+    def _problem(self, error: Exception) -> Problem:
+        match error:
+            case openai.APITimeoutError():
+                return Problem("The server is silent", f"{self.url} did not answer in time.", _WAIT)
+            case openai.APIConnectionError():
+                said = f"Nothing answers at {self.url} ({_cause(error)})."
+                return Problem("The server cannot be reached", said, _WAIT)
+            case openai.APIError():
+                return _told(error)
+            case httpx.HTTPError():
+                said = f"The connection to {self.url} ended in the middle ({_cause(error)})."
+                return Problem("The answer broke off", said, _WAIT)
+        said = f"{self.url} says what this page cannot read ({type(error).__name__}: {error})."
+        return Problem("This is no StepER server", said, "Look at the address of the endpoint.")
+
+
+_WAIT = "It may be starting, or gone. Ask again when the light above is green."
+# By the endpoint's error code or, failing that, by its status.
+_TITLES: Mapping[str | int, tuple[str, str]] = {
+    "engine_unavailable": ("The server is not ready", "Try again in a moment."),
+    "engine_timeout": ("The engine did not answer in time", "Try again in a moment."),
+    "index_unavailable": ("The corpus cannot be searched", "The server's operator has to look."),
+    "context_length_exceeded": ("The question is too long", "Ask a shorter one."),
+    "model_not_found": ("There is no such strategy", "Choose another one in the settings."),
+    400: ("The server refuses the request", "Change what it names."),
+    401: ("A key is needed", "Enter the key of this server in the settings."),
+    403: ("The key is not accepted", "Enter another key in the settings."),
+    429: ("The server is busy", "Try again in a moment."),
+    503: ("The server is not ready", "Try again in a moment."),
+}
+
+
+def _told(error: openai.APIError) -> Problem:
+    """What the endpoint itself says of an error, before an answer or in the middle of one."""
+    body = error.body if isinstance(error.body, Mapping) else {}
+    status = error.status_code if isinstance(error, openai.APIStatusError) else 500
+    failed = ("The server failed", "Its log has the reason.")
+    title, hint = _TITLES.get(body.get("code") or "") or _TITLES.get(status, failed)
+    message = str(body.get("message") or error.message)
+    param = body.get("param")
+    named = f" ({param})" if param and param not in message else ""
+    return Problem(title, f"{message}{named}", hint, wants_key=status in (401, 403))
+
+
+def _events(chunk: Any) -> Iterator[Event]:
+    if told := getattr(chunk, "steper", None):
+        yield event_of(told)
+    delta = chunk.choices[0].delta if chunk.choices else None
+    if text := getattr(delta, "reasoning_content", None):
+        yield Wrote(text)
+    if delta is not None and delta.content:
+        cited = [a["url_citation"] for a in getattr(delta, "annotations", None) or ()]
+        yield Answered(delta.content, tuple((c["title"], c["url"]) for c in cited))
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason that says something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__

@@ -1,0 +1,32 @@
+"""What the tabs' components share."""
+
+from typing import Any
+
+import gradio as gr
+
+from steper_serve.ui import render
+from steper_serve.ui.request import MAX_STEPS, TOP_K
+
+
+def quiet() -> dict[str, Any]:
+    """How an event of the page is wired.
+
+    No spinner over what streams, any number at once (one page must not wait for another), and
+    none of it is an API of its own: that is the endpoint's.
+    """
+    return {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+
+
+def choices(models: list[str]) -> list[tuple[str, str]]:
+    """What a list of models offers: what each is called, and its id."""
+    return [(render.strategy_label(model), model) for model in dict.fromkeys(models)]
+
+
+def steps_slider(default: int, **how: Any) -> gr.Slider:
+    """For the most steps of an answer."""
+    return gr.Slider(*MAX_STEPS, default, step=1, label="Most steps", buttons=[], **how)
+
+
+def top_k_slider(default: int, label: str, **how: Any) -> gr.Slider:
+    """For the passages that a search returns."""
+    return gr.Slider(*TOP_K, default, step=1, label=label, buttons=[], **how)

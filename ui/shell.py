@@ -1,0 +1,67 @@
+"""What stands between the page and the network.
+
+It tells the browser to load nothing from elsewhere, refuses what the page has no use for (files
+from visitors), and lets open pages go when the server ends: each holds a connection for as long
+as it is open, and a server that waited for them would never end.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Gradio evaluates templates, hence unsafe-eval; the copied commands never run here.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+_REFUSED = ("/gradio_api/upload", "/gradio_api/proxy=", "/gradio_api/stream/")
+
+
+class Shell:
+    """The page as an ASGI application; `close` lets go of everyone who looks at it."""
+
+    def __init__(self, page: ASGIApp) -> None:
+        self._page = page
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End all connections to open pages. In the server's own event loop."""
+        self._closing.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._page(scope, receive, send)
+        elif scope["path"].startswith(_REFUSED):
+            await PlainTextResponse("Not here.", 404)(scope, receive, send)
+        else:
+            await self._page(scope, self._until_closing(receive), _guarded(send))
+
+    def _until_closing(self, receive: Receive) -> Receive:
+        async def received() -> Message:
+            coming = asyncio.ensure_future(receive())
+            closing = asyncio.ensure_future(self._closing.wait())
+            try:
+                await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
+                return coming.result() if coming.done() else {"type": "http.disconnect"}
+            finally:
+                closing.cancel()
+                coming.cancel()
+
+        return received
+
+
+def _guarded(send: Send) -> Send:
+    async def sent(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = _POLICY
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers["Referrer-Policy"] = "no-referrer"
+        await send(message)
+
+    return sent
