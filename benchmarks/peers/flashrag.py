@@ -29,7 +29,8 @@ PACKAGE = "flashrag-dev"
 # pip leaves FlashRAG's other dependencies out: they would bring another engine along.
 INSTALL = (
     "pip install --no-deps --target {folder} flashrag-dev==0.3.0.dev20260919 datasets==5.2.0 "
-    "multiprocess==0.70.19 xxhash==4.1.0 termcolor==3.3.0 pyarrow"
+    "multiprocess==0.70.19 xxhash==4.1.0 termcolor==3.3.0 pandas==3.1.1 python-dateutil==4.0.0 "
+    "pyarrow==26.0.1"
 )
 
 
