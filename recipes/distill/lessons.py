@@ -1,7 +1,8 @@
 """What a model that stage 0 makes learns from: a few questions of each of many worlds.
 
 `pairs`, `kin` and `search` are readings (readings.py); `loop` is the gold reasoner's trajectories
-(gold.py) through the served loop and a real index. What is left out: training (pretrain.py).
+(gold.py) through the served loop and a real index; `plan` is their thoughts without passages, a
+third as long: which fact comes next, and when the answer. What is left out: training (pretrain.py).
 """
 
 import asyncio
@@ -19,11 +20,13 @@ from steper_serve.recipes.distill.batches import Row, Sample, pack
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.examples import step_texts
 from steper_serve.recipes.distill.gold import UNKNOWN, GoldReasoner
-from steper_serve.recipes.distill.readings import FORMAT, Text, opened
+from steper_serve.recipes.distill.readings import FORMAT, Text, opened, text
 from steper_serve.recipes.distill.sections import LessonConfig, PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 from steper_serve.retrieval import bm25
 from steper_serve.strategies import FewShot, options_for
+from steper_serve.strategies.draft import Context
+from steper_serve.strategies.ircot import ANSWER_MARKER, render
 
 _WORLDS_AT_ONCE = 16
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -57,8 +60,10 @@ def _taught(
         lm_weight = 0.0  # nothing is to be learnt from random names themselves
     elif lesson.name == "kin":
         rows = readings.kin(world, number, lesson.passages, lesson.facts, lesson.answered)
+    elif lesson.name == "plan":
+        rows = plan(world, number)
     else:
-        rows = readings.search(world, number, lesson.answered)
+        rows = readings.search(world, number, lesson.answered, lesson.described, lesson.missing)
     for one in renamed(world, settings, rows):
         samples = tokenizer.samples(one, "next")
         yield [replace(sample, lm_weight=lm_weight) for sample in samples]
@@ -121,6 +126,23 @@ def renamed(
             {key: _WORD.sub(other, value) if key in _WRITTEN else value for key, value in t.items()}
             for t in texts
         ]
+
+
+def plan(world: fictional.World, count: int) -> Iterator[list[Text]]:
+    """What comes next in each of `count` questions, at each step, where nothing was found.
+
+    What was stated so far is true. The next fact is still to be found; a conclusion and the
+    answer need no passage.
+    """
+    for question in fictional.questions(world, count):
+        prompt = render(Context("", (), [], question.question, ""), FORMAT).text
+        texts, written = [], ""
+        for step in question.steps:
+            thought = step.missing[0] if step.title else step.statement
+            texts.append(text(question.id, prompt, f" {thought}", written))
+            written += f" {step.statement}"
+        answer = f" {ANSWER_MARKER} {question.answers[0]}."
+        yield [*texts, text(question.id, prompt, answer, written)]
 
 
 def loop(

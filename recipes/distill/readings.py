@@ -4,7 +4,8 @@ To find whose fact a passage states, names must be matched, many pieces at a tim
 not learnt that takes the first passage with the right relation, and no harder lesson teaches it
 better. So it comes first and alone: `pairs` of names. Then `kin`, entities of one kind of which the
 same is told, so that only names tell them apart: a fact or two of each, then whole passages. Then
-`search`, passages that searches found.
+`search`, passages that searches found; there some questions are for who or what fits a description,
+and some for what no passage tells.
 
 A question is to be answered with the fact as a sentence, as a thought states it; the name that it
 begins with is then near when the answer is looked for. Only some need be answered at once. What is
@@ -15,10 +16,12 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from steper_serve import fictional
+from steper_serve.fictional import FictionalQuestion
 from steper_serve.fictional.draws import generator
 from steper_serve.retrieval import bm25
 from steper_serve.strategies.draft import Context
@@ -30,6 +33,8 @@ FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=F
 # Searches whose passages stand together, as they do at a later step, and questions about them.
 _MOST_SEARCHES = 3
 _QUESTIONS_A_READING = 12
+# Entities of whom the same is told, that a question for what is not there is drawn from.
+_MOST_ALIKE = 6
 # A step's texts, in the form of a row of the step-wise data set (examples.py).
 Text = dict[str, Any]
 
@@ -68,18 +73,39 @@ def kin(
         yield _asked(world, passages, facts, draw, f"{world.seed}/{number}", answered)
 
 
-def search(world: fictional.World, count: int, answered: float) -> Iterator[list[Text]]:
-    """`count` times questions about what a few searches find.
+def search(
+    world: fictional.World,
+    count: int,
+    answered: float,
+    described: float = 0.0,
+    missing: float = 0.0,
+) -> Iterator[list[Text]]:
+    """`count` times, questions about what a few searches find; nothing if none can be asked.
 
     Args:
-        answered: the share of questions to be answered at once.
+        answered: the share to be answered at once, of the questions that can be answered.
+        described: the share of questions for who or what fits a description.
+        missing: the share of questions for what none of the passages tells.
     """
     with opened(world) as retriever:
         draw, everyone = generator(world.seed, "search"), list(world.entities())
         for number in range(count):
-            passages = _found(world, retriever, draw.choice(everyone), draw)
-            facts = [fact for p in passages for fact in _told(world, _entity(p))]
-            yield _asked(world, passages, facts, draw, f"{world.seed}/{number}", answered)
+            id = f"{world.seed}/{number}"
+            passages = _found(world, retriever, draw.choice(everyone), draw, described)
+            here = [_entity(p) for p in passages]
+            facts = [fact for entity in here for fact in _told(world, entity)]
+            num_missing, num_described = (
+                round(share * _QUESTIONS_A_READING) for share in (missing, described)
+            )
+            num_facts = _QUESTIONS_A_READING - num_missing - num_described
+            texts = _asked(world, passages, facts, draw, id, answered, num_facts)
+            fitting = [one for e in here if (one := fictional.described(world, e, draw))]
+            for one in draw.sample(fitting, min(num_described, len(fitting))):
+                texts.append(_answer(passages, one, draw, id, answered))
+            for one in islice(_not_there(world, here, draw), num_missing):
+                texts.append(text(id, _prompt(passages, one), f" {one.steps[0].missing[0]}"))
+            if texts:
+                yield texts
 
 
 @contextmanager
@@ -91,14 +117,14 @@ def opened(world: fictional.World) -> Iterator[bm25.Bm25Retriever]:
         yield bm25.Bm25Retriever.open(target)
 
 
-def text(id: str, prompt: str, target: str) -> Text:
+def text(id: str, prompt: str, target: str, prefix: str = "") -> Text:
     """A row in the form of the step-wise data set."""
     return {
         "dataset": "reading",
         "question_id": id,
         "kind": "agg",
         "prompt": prompt,
-        "prefix": "",
+        "prefix": prefix,
         "target": target,
     }
 
@@ -124,12 +150,19 @@ def _found(
     retriever: bm25.Bm25Retriever,
     about: fictional.Entity,
     draw: random.Random,
+    described: float,
 ) -> list[Passage]:
-    """What one search or several find, each about an entity that the one before has found."""
+    """What one search or several find, each about an entity that the one before has found.
+
+    `described` is how likely a search is for an entity's description rather than its name.
+    """
     found: dict[str, Passage] = {}
     for _ in range(draw.randint(1, _MOST_SEARCHES)):
-        query = fictional.single_hop(world, draw.choice(_told(world, about)), draw).question
-        found |= {passage.id: passage for passage in retriever.search(query, 4)}
+        sought = None
+        if draw.random() < described:
+            sought = fictional.described(world, about, draw)
+        sought = sought or fictional.single_hop(world, draw.choice(_told(world, about)), draw)
+        found |= {passage.id: passage for passage in retriever.search(sought.question, 4)}
         about = _entity(draw.choice(list(found.values())))
     passages = list(found.values())
     draw.shuffle(passages)
@@ -143,20 +176,48 @@ def _asked(
     draw: random.Random,
     id: str,
     answered: float,
+    most: int = _QUESTIONS_A_READING,
 ) -> list[Text]:
     """Single-hop questions about some of the facts, all of which the passages state."""
-    chosen = draw.sample(facts, min(len(facts), _QUESTIONS_A_READING))
+    chosen = draw.sample(facts, min(len(facts), most))
     asked = [fictional.single_hop(world, fact, draw) for fact in chosen]
-    return [
-        text(
-            id,
-            render(Context("", (), passages, one.question, ""), FORMAT).text,
-            f" {ANSWER_MARKER} {one.answers[0]}."
-            if draw.random() < answered
-            else f" {one.steps[0].statement}",
-        )
-        for one in asked
-    ]
+    return [_answer(passages, one, draw, id, answered) for one in asked]
+
+
+def _not_there(
+    world: fictional.World, here: Sequence[fictional.Entity], draw: random.Random
+) -> Iterator[FictionalQuestion]:
+    """Questions near to what the passages of `here` tell, each for what none of them tells.
+
+    They are for facts of what is named here but told of elsewhere, and for others of whom the same
+    is told as of one that is here.
+    """
+    facts = [fact for entity in here for fact in world.facts(entity)]
+    named, alike = dict[fictional.Entity, None](), dict[fictional.Entity, None]()
+    for fact in facts:
+        if isinstance(fact.object, fictional.Entity):
+            named[fact.object] = None
+            alike |= dict.fromkeys(world.subjects(fact.relation, fact.object)[:_MOST_ALIKE])
+    near = facts + [fact for entity in named for fact in world.facts(entity)]
+    unknown = [fact for fact in near if world.source(fact) not in here]
+    others = [entity for entity in alike if entity not in here]
+    while unknown:
+        yield fictional.single_hop(world, draw.choice(unknown), draw)
+        if others and (one := fictional.described(world, draw.choice(others), draw)):
+            yield one
+
+
+def _answer(
+    passages: list[Passage], one: FictionalQuestion, draw: random.Random, id: str, answered: float
+) -> Text:
+    """A question that the passages answer: with the fact, or at once."""
+    at_once = draw.random() < answered
+    said = f"{ANSWER_MARKER} {one.answers[0]}." if at_once else one.steps[0].statement
+    return text(id, _prompt(passages, one), f" {said}")
+
+
+def _prompt(passages: list[Passage], one: FictionalQuestion) -> str:
+    return render(Context("", (), passages, one.question, ""), FORMAT).text
 
 
 def _entity(passage: Passage) -> fictional.Entity:

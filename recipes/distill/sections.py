@@ -270,7 +270,8 @@ _WORLDS_OF_A_SEED = 1000
 _KEYS_OF_LESSONS = {
     "pairs": {"name", "tokens", "passages"},
     "kin": {"name", "tokens", "passages", "facts", "answered"},
-    "search": {"name", "tokens", "answered"},
+    "search": {"name", "tokens", "answered", "described", "missing"},
+    "plan": {"name", "tokens"},
     "loop": {"name", "tokens"},
 }
 
@@ -280,15 +281,19 @@ class LessonConfig(Section):
 
     "pairs" are lines of two names, up to `passages` of them. "kin" asks about up to `passages`
     entities of one kind: `facts` of each, or whole passages. "search" asks about passages that
-    searches found. The share `answered` of their questions is to be answered at once, not with the
-    fact as a sentence. "loop" is the gold reasoner's trajectories.
+    searches found: the share `described` for who or what fits a description, the share `missing`
+    for what none of them tells. The share `answered` of the questions of both is to be answered at
+    once, not with the fact as a sentence. "plan" is what comes next in the reasoning where nothing
+    was found; "loop" is the gold reasoner's trajectories.
     """
 
-    name: Literal["pairs", "kin", "search", "loop"]
+    name: Literal["pairs", "kin", "search", "plan", "loop"]
     tokens: Count
     passages: Annotated[int, Field(ge=2)] = 3
     facts: Count | None = None
     answered: Share = 0.0
+    described: Share = 0.0
+    missing: Share = 0.0
 
     @model_validator(mode="after")
     def _has_no_idle_key(self) -> Self:

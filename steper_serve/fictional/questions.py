@@ -96,6 +96,17 @@ def single_hop(world: World, fact: Fact, draw: random.Random) -> FictionalQuesti
     return FictionalQuestion("", question, answers, "single-hop", 1, (step,))
 
 
+def described(world: World, entity: Entity, draw: random.Random) -> FictionalQuestion | None:
+    """A question for an entity by what its passage tells of it; None if that fits others too."""
+    found = _described(world, entity, draw)
+    if found is None:
+        return None
+    phrase, step, _ = found
+    asks = "Who" if entity.kind == "person" else "What"
+    question = draw.choice((step.question, f"{asks} is {phrase}?"))
+    return FictionalQuestion("", question, _answers(world, entity), "single-hop", 1, (step,))
+
+
 def _question(
     world: World, draw: random.Random, sort: str, hops: int, id: str, asked: set[int]
 ) -> FictionalQuestion:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from steper_serve import fictional
 from steper_serve.fictional import World, passage
 from steper_serve.recipes.distill import lessons, readings, vocabulary
 from steper_serve.recipes.distill.config import load
@@ -33,7 +34,8 @@ strategies = ["ircot", "self-ask"]
 lessons = [
     {{ name = "pairs", tokens = 4000 }},
     {{ name = "kin", facts = 1, tokens = 4000 }},
-    {{ name = "search", answered = 0.5, tokens = 4000 }},
+    {{ name = "search", answered = 0.5, described = 0.4, missing = 0.2, tokens = 4000 }},
+    {{ name = "plan", tokens = 2000 }},
     {{ name = "loop", tokens = 30000 }},
 ]
 tokens_per_batch = 4000
@@ -124,6 +126,57 @@ def test_each_line_of_two_names_is_to_be_completed() -> None:
         assert 2 <= len(lines) == len(shown.splitlines()) <= 6
         completed = {text["prompt"].rsplit("\n", 1)[1] + text["target"] for text in lines}
         assert completed == set(shown.splitlines())
+
+
+def test_who_fits_a_description_is_told_by_one_passage_alone() -> None:
+    num_described = 0
+    for questions in readings.search(World(3, 300), 30, 0, described=1):
+        passages = questions[0]["prompt"].split("\nQ: ")[0].strip().split("\n\n")
+        for text in questions:
+            described, title = re.fullmatch(r" The (.+) is (.+)\.", text["target"]).groups()
+            year, other = re.search(r"\d{4}", described), re.findall(r"(?:[A-Z]\w+ ?)+", described)
+            fitting = [
+                passage
+                for passage in passages
+                if (not year or year[0] in passage) and all(n.strip() in passage for n in other)
+            ]
+            assert f"Wikipedia Title: {title}" in {p.split("\n")[0] for p in fitting}
+            num_described += 1
+    assert num_described > 60
+
+
+def test_what_is_missing_is_told_by_no_passage() -> None:
+    world = World(3, 300)
+    told = {
+        statement: source
+        for entity in world.entities()
+        for fact in world.facts(entity)
+        for statement, source in [(f"The {fact.relation.noun} of {world.title(entity)}", fact)]
+    }
+    num_missing = 0
+    for questions in readings.search(world, 30, 0, missing=0.5):
+        titles = set(TITLE.findall(questions[0]["prompt"]))
+        for text in questions:
+            if missing := re.fullmatch(r" (The .+) is still to be found\.", text["target"]):
+                num_missing += 1
+                if fact := told.get(missing[1]):
+                    assert world.title(world.source(fact)) not in titles
+    assert num_missing > 60
+
+
+def test_a_plan_says_what_comes_next_and_ends_with_the_answer() -> None:
+    world = World(3, 300)
+    gold = {q.id: q for q in fictional.questions(world, 60)}
+    planned = list(lessons.plan(world, 60))
+    assert len(planned) == len(gold)
+    for texts in planned:
+        question = gold[texts[0]["question_id"]]
+        assert texts[-1]["target"] == f" So the answer is: {question.answers[0]}."
+        assert texts[-1]["prefix"] == "".join(f" {step.statement}" for step in question.steps)
+        for step, text in zip(question.steps, texts, strict=False):
+            found = text["target"].removesuffix(" is still to be found.")
+            assert text["prompt"] == f"Q: {question.question}\nA:"
+            assert step.statement.startswith(found.strip())
 
 
 def test_questions_to_one_reading_share_its_passages() -> None:
