@@ -6,7 +6,6 @@ What is left out: each tab (ask, compare, corpus), and serving the application (
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -42,7 +41,7 @@ def create_page(
         top_k: likewise, 1..20.
         report: makes a page of benchmark results, as HTML, or raises `Failed`; called when its
             tab is opened, in a thread. None if there are no results.
-        look_seconds: how often an open page asks whether the endpoint is ready.
+        look_seconds: how often an open page looks whether the endpoint is ready.
     """
     _without_statistics()
     client = Endpoint(endpoint)
@@ -61,9 +60,8 @@ def create_page(
         # Gradio looks for work a thousand times a second, which takes 3% of a core; 5 ms will do.
         blocks._queue.sleep_when_free = 0.005
         blocks._queue.progress_update_sleep_when_free = 1.0
-        seen = _Seen(asking, comparing, numbers, light)
-        _open(blocks, _Door(client, default), seen, gr.Timer(look_seconds))
-    return Shell(_mounted(blocks, client))
+        _open(blocks, _Door(client, default), asking, comparing, numbers, light)
+    return Shell(_mounted(blocks, client, look_seconds), client)
 
 
 def _without_statistics() -> None:
@@ -79,7 +77,7 @@ def _without_statistics() -> None:
 def _header() -> gr.HTML:
     with gr.Row(elem_classes="header"):
         gr.HTML(render.brand(), apply_default_css=False, elem_classes="brand")
-        return gr.HTML(render.status(False, "Connecting …"), apply_default_css=False, elem_id="up")
+        return gr.HTML(render.light(False), apply_default_css=False, elem_id="up")
 
 
 def _benchmarks(tab: gr.Tab, report: Callable[[], str] | None) -> None:
@@ -96,25 +94,27 @@ def _benchmarks(tab: gr.Tab, report: Callable[[], str] | None) -> None:
         tab.select(read, None, shown, show_progress="minimal", api_visibility="private")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The components that show what the endpoint is."""
+def _open(
+    blocks: gr.Blocks,
+    door: "_Door",
+    asking: ask.AskTab,
+    comparing: compare.CompareTab,
+    numbers: gr.HTML,
+    light: gr.HTML,
+) -> None:
+    """What happens when the page opens, when the endpoint comes back, and when a key is given.
 
-    asking: ask.AskTab
-    comparing: compare.CompareTab
-    numbers: gr.HTML
-    light: gr.HTML
-
-
-def _open(blocks: gr.Blocks, door: "_Door", seen: _Seen, timer: gr.Timer) -> None:
-    """What happens when the page opens, and every so often."""
-    known, tab = gr.State(False), seen.asking
-    told = [known, seen.light, tab.key, tab.model, *seen.comparing.models]
-    told += [seen.numbers, tab.examples]
-    looking = [known, tab.key, tab.model]
-    blocks.load(door.enter, None, [*tab.settings, *told], **quiet())
-    timer.tick(door.look, looking, told, **quiet())
-    tab.key.submit(door.look, looking, told, **quiet())
+    The browser itself looks whether the endpoint is there (page.js), not an event of Gradio's:
+    of two events, the later may wait for ever if it is asked for just when the earlier ends.
+    Nor is there a gr.State: it would cost each open page one of the six connections that
+    browsers allow to a server.
+    """
+    again = gr.Button(visible="hidden", elem_id="look")
+    told = [light, asking.key, asking.model, *comparing.models, numbers, asking.examples]
+    blocks.load(door.enter, None, [*asking.settings, *told], **quiet())
+    looking = [asking.key, asking.model]
+    again.click(door.look, looking, told, **quiet())
+    asking.key.submit(door.look, looking, told, **quiet())
 
 
 class _Door:
@@ -125,55 +125,41 @@ class _Door:
         self._default = default
 
     async def enter(self, request: gr.Request) -> tuple[Any, ...]:
-        """The settings that the page's address holds, and what the endpoint is."""
+        """The settings that the page's address holds, and what the endpoint serves."""
         asked = Ask.of_link(dict(request.query_params), self._default)
         seed = gr.update(value=str(asked.seed or ""), visible=asked.temperature > 0)
         settings = asked.question, asked.max_steps, asked.top_k, asked.temperature, seed
-        return *settings, *(await self.look(False, "", asked.model))
+        return *settings, *(await self.look("", asked.model))
 
-    async def look(self, known: bool, key: str, chosen: str) -> tuple[Any, ...]:
-        """Whether the endpoint can answer; when it comes up, also what it serves.
-
-        `known` says whether that has been seen already.
-        """
+    async def look(self, key: str, chosen: str) -> tuple[Any, ...]:
+        """What the endpoint serves, and what its corpus is."""
         same = gr.skip()
-        chosen_alone = gr.update(choices=choices([chosen]), value=chosen)
-        others = [same] * (compare.NUM_COLUMNS + 2)
         try:
-            await self._endpoint.ready(key)
-            if known:
-                return same, render.status(True, "Ready"), same, same, *others
             served = await self._endpoint.models(key) or [chosen]
             held = await self._endpoint.corpus(key)
         except Failed as failure:
             wanted = gr.update(visible=True) if failure.problem.wants_key else same
-            model = same if known else chosen_alone
-            return False, render.status(False, failure.problem.title), wanted, model, *others
+            alone = gr.update(choices=choices([chosen]), value=chosen)
+            return render.light(False), wanted, alone, *[same] * (compare.NUM_COLUMNS + 2)
         models = [gr.update(choices=choices([chosen, *served]), value=chosen)]
-        for number in range(compare.NUM_COLUMNS):
-            first = compare.PREFERRED[number] if compare.PREFERRED[number] in served else served[0]
+        for wish in compare.PREFERRED:
+            first = wish if wish in served else served[0]
             models.append(gr.update(choices=choices(served), value=first))
-        return (
-            True,
-            render.status(True, "Ready"),
-            same,
-            *models,
-            render.corpus(held),
-            _examples(held),
-        )
+        return render.light(True), same, *models, render.corpus(held), _examples(held)
 
 
 def _examples(held: Corpus) -> Any:
     shown = [[question] for question in held.examples[:_EXAMPLES_SHOWN]]
-    return gr.Dataset(samples=shown, visible=bool(shown))
+    return gr.Dataset(samples=shown)
 
 
-def _mounted(blocks: gr.Blocks, client: Endpoint) -> FastAPI:
+def _mounted(blocks: gr.Blocks, client: Endpoint, look_seconds: float) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await client.close()
 
+    script = (render.ASSETS / "page.js").read_text(encoding="utf-8")
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     gr.mount_gradio_app(
         app,
@@ -188,7 +174,7 @@ def _mounted(blocks: gr.Blocks, client: Endpoint) -> FastAPI:
         favicon_path=str(render.ASSETS / "favicon.png"),
         theme=_theme(),
         css_paths=[render.ASSETS / "page.css"],
-        head=f"<script>{(render.ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f"<script>window.steperLookSeconds = {look_seconds};\n{script}</script>",
     )
     return app
 

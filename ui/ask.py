@@ -13,9 +13,9 @@ from steper_serve.ui.client import Endpoint
 from steper_serve.ui.components import choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import TEMPERATURE, Ask, seed_of
 
-# Earlier answers that stay on a page; older ones go.
-_TURNS_KEPT = 20
 _MAX_QUESTION = 20_000
+# Puts the answer that is there above the next one, in the browser: the server keeps none of it.
+_KEEP = "(...inputs) => { window.steperKeep(inputs[0]); return inputs; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,12 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
     """Lay the tab out in the Blocks that are open, and make it work."""
     with gr.Row(elem_classes="ask"):
         with gr.Column(scale=5, min_width=320, elem_classes="talk"):
-            log = gr.HTML("", apply_default_css=False, elem_id="log")
+            gr.HTML('<div class="turns"></div>', apply_default_css=False, elem_id="log")
             live = gr.HTML(render.welcome(), apply_default_css=False, elem_id="live")
             examples = gr.Dataset(
                 components=["textbox"],
                 samples=[],
                 label="Questions to try",
-                visible=False,
                 elem_id="examples",
             )
             with gr.Row(elem_classes="composer"):
@@ -64,9 +63,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
                     html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
                 )
                 ask = gr.Button("Ask", variant="primary", scale=1, min_width=88, elem_id="ask")
-                stop = gr.Button(
-                    "Stop", variant="stop", scale=1, min_width=88, visible=False, elem_id="stop"
-                )
+                stop = gr.Button("Stop", variant="stop", scale=1, min_width=88, elem_id="stop")
         with (
             gr.Column(scale=2, min_width=260, elem_classes="aside"),
             gr.Accordion("Settings", elem_id="settings"),
@@ -76,6 +73,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
                 value=default.model,
                 label="Strategy",
                 elem_id="strategy",
+                allow_custom_value=True,  # or what the server does not remember would be refused
             )
             max_steps = steps_slider(default.max_steps)
             top_k = top_k_slider(default.top_k, "Passages a search (top-k)")
@@ -93,21 +91,16 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
                 label="Key of this server", type="password", visible=False, elem_id="key"
             )
     tab = AskTab(question, model, max_steps, top_k, temperature, seed, key, examples)
-    _wire(tab, _Desk(endpoint, shown_url), log, live, ask, stop)
+    _wire(tab, _Desk(endpoint, shown_url), live, ask, stop)
     return tab
 
 
-def _wire(
-    tab: AskTab, desk: "_Desk", log: gr.HTML, live: gr.HTML, ask: gr.Button, stop: gr.Button
-) -> None:
-    held = gr.State([])
-    asked: dict[str, Any] = {
-        "inputs": [held, tab.key, tab.model, *tab.settings],
-        "outputs": [held, log, live, tab.question, tab.examples, ask, stop],
-        **quiet(),
-    }
-    gr.on([ask.click, tab.question.submit], desk.ask, trigger_mode="once", **asked)
-    tab.examples.click(_first, tab.examples, tab.question, **quiet()).then(desk.ask, **asked)
+def _wire(tab: AskTab, desk: "_Desk", live: gr.HTML, ask: gr.Button, stop: gr.Button) -> None:
+    """Each output is updated with each frame, so there is one; which button shows is for CSS."""
+    question, *settings = [*tab.settings, tab.model, tab.key]
+    asked: dict[str, Any] = {"outputs": live, "js": _KEEP, "trigger_mode": "once", **quiet()}
+    gr.on([ask.click, tab.question.submit], desk.ask, [question, *settings], **asked)
+    tab.examples.click(desk.ask, [tab.examples, *settings], **asked)
     stop.click(desk.stop, **quiet())
     tab.temperature.change(_shown_if_drawn, tab.temperature, tab.seed, **quiet())
 
@@ -122,46 +115,30 @@ class _Desk:
 
     async def ask(
         self,
-        held: list[str],
-        key: str,
-        model: str,
-        question: str,
+        question: str | list[str],
         max_steps: int,
         top_k: int,
         temperature: float,
         seed: str,
+        model: str,
+        key: str,
         request: gr.Request,
-    ) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Show an answer as it forms, below the earlier ones; `held` are those."""
+    ) -> AsyncGenerator[str, None]:
+        """Show an answer as it forms. `question` is a list where one to try is chosen."""
+        question = question[0] if isinstance(question, list) else question
         if not question.strip():
-            yield tuple(gr.skip() for _ in range(7))
+            yield gr.skip()
             return
         drawn = seed_of(seed) if seed_of(seed) is not None else random.randrange(2**31)  # noqa: S311
         sampled = drawn if temperature else None
         ask = Ask(question.strip(), model, int(max_steps), int(top_k), float(temperature), sampled)
-        same = gr.skip()
         with self._stops.begin(str(request.session_hash)) as stop:
-            first = True
             async for [turn] in follow(self._endpoint, [ask], stop, key):
-                shown = render.turn(turn, self._shown_url)
-                if first:
-                    log, busy = "".join(held), gr.update(visible=True)
-                    hidden = gr.update(visible=False)
-                    yield same, log, shown, gr.update(value=""), hidden, hidden, busy
-                    first = False
-                else:
-                    yield same, same, shown, same, same, same, same
-        held = [*held, shown][-_TURNS_KEPT:]
-        again = gr.update(visible=True), gr.update(visible=False)
-        yield held, same, shown, same, same, *again
+                yield render.turn(turn, self._shown_url)
 
     def stop(self, request: gr.Request) -> None:
         """Stop what this page is asking."""
         self._stops.end(str(request.session_hash))
-
-
-def _first(sample: list[str]) -> str:
-    return sample[0]
 
 
 def _shown_if_drawn(temperature: float) -> Any:

@@ -14,8 +14,10 @@ from steper_serve.ui.events import Found, Searching, Texts
 from steper_serve.ui.request import Ask
 from steper_serve.ui.timeline import Turn, advance, finished, stopped
 
-# The first change is shown at once; from then on at most so often.
-_FRAME_SECONDS = 0.05
+# The first text is shown at once and, where it is slow to come, that it is being waited for.
+_PATIENCE_SECONDS = 0.15
+# From then on what is new is shown at most so often: each time costs a browser 10 to 20 ms.
+_FRAME_SECONDS = 0.08
 # Without news the same is given again, so that whoever follows can see that nobody looks.
 _IDLE_SECONDS = 2.0
 
@@ -61,9 +63,10 @@ async def follow(
     tasks = [asyncio.create_task(_one(endpoint, board, at, key)) for at in range(len(asks))]
     ending = asyncio.create_task(_end(tasks, stop))
     try:
-        yield tuple(board.turns)
+        patience = _PATIENCE_SECONDS
         while not ending.done():
-            await board.news(ending)
+            await board.news(ending, patience)
+            patience = _IDLE_SECONDS
             yield tuple(board.turns)
             await asyncio.sleep(0 if ending.done() else _FRAME_SECONDS)
         ending.result()
@@ -87,12 +90,12 @@ class _Board:
         self.turns[at] = turn
         self._changed.set()
 
-    async def news(self, ending: "asyncio.Task[None]") -> None:
-        """Wait for a change, for the end, or for a while."""
+    async def news(self, ending: "asyncio.Task[None]", patience: float) -> None:
+        """Wait for a change or the end, at most `patience` seconds."""
         waiting = asyncio.create_task(self._changed.wait())
         try:
             await asyncio.wait(
-                {waiting, ending}, timeout=_IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {waiting, ending}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             waiting.cancel()

@@ -38,9 +38,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
             elem_id="compare-question",
         )
         ask = gr.Button("Compare", variant="primary", scale=1, min_width=104, elem_id="compare")
-        stop = gr.Button(
-            "Stop", variant="stop", scale=1, min_width=104, visible=False, elem_id="compare-stop"
-        )
+        stop = gr.Button("Stop", variant="stop", scale=1, min_width=104, elem_id="compare-stop")
     num = gr.Radio(
         [("2 columns", 2), ("3 columns", 3)],
         value=2,
@@ -59,6 +57,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
                     choices([default.model]),
                     value=default.model,
                     label=f"Strategy {number + 1}",
+                    allow_custom_value=True,
                 )
                 with gr.Row(elem_classes="numbers"):
                     steps = steps_slider(default.max_steps, min_width=110)
@@ -71,7 +70,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
         [ask.click, question.submit],
         desk.ask,
         [key, question, num, *settings],
-        [*shown, ask, stop],
+        shown,
         trigger_mode="once",
         **quiet(),
     )
@@ -96,18 +95,14 @@ class _Desk:
         `settings` are model, most steps and top-k of each column in turn.
         """
         if not question.strip():
-            yield tuple(gr.skip() for _ in range(NUM_COLUMNS + 2))
+            yield tuple(gr.skip() for _ in range(NUM_COLUMNS))
             return
         wanted = [settings[at : at + 3] for at in range(0, 3 * num, 3)]
         asks = [Ask(question.strip(), model, int(s), int(k)) for model, s, k in wanted]
         rest = [gr.skip()] * (NUM_COLUMNS - num)
-        busy = gr.update(visible=False), gr.update(visible=True)
         with self._stops.begin(str(request.session_hash)) as stop:
             async for turns in follow(self._endpoint, asks, stop, key):
-                yield *(render.column(turn, self._shown_url) for turn in turns), *rest, *busy
-                busy = gr.skip(), gr.skip()
-        done = gr.update(visible=True), gr.update(visible=False)
-        yield *(gr.skip() for _ in range(NUM_COLUMNS)), *done
+                yield *(render.column(turn, self._shown_url) for turn in turns), *rest
 
     def stop(self, request: gr.Request) -> None:
         """Stop what this page is asking."""

@@ -74,9 +74,13 @@ def problem(shown: Problem) -> str:
     return _render("problem.html.j2", problem=shown)
 
 
-def status(ready: bool, said: str) -> str:
-    """The light in the header and what it means."""
-    return _render("status.html.j2", ready=ready, said=said)
+def light(known: bool) -> str:
+    """The light in the header; page.js keeps it up to date.
+
+    Args:
+        known: whether the page knows what the endpoint serves.
+    """
+    return _render("light.html.j2", known=known)
 
 
 def corpus(shown: Corpus) -> str:

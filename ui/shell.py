@@ -1,16 +1,20 @@
 """What stands between the page and the network.
 
-It tells the browser to load nothing from elsewhere, refuses what the page has no use for (files
-from visitors), and lets open pages go when the server ends: each holds a connection for as long
-as it is open, and a server that waited for them would never end.
+It says how the endpoint is doing, tells the browser to load nothing from elsewhere, refuses what
+the page has no use for (files from visitors), and lets open pages go when the server ends: a
+connection may be held for as long as a page is open, and a server would never end that waited
+for it.
 """
 
 import asyncio
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from steper_serve.ui.client import Endpoint, Failed
 
 # Gradio evaluates templates, hence unsafe-eval; the copied commands never run here.
 _POLICY = (
@@ -18,14 +22,16 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
+_STATUS = "/steper/status"
 _REFUSED = ("/gradio_api/upload", "/gradio_api/proxy=", "/gradio_api/stream/")
 
 
 class Shell:
     """The page as an ASGI application; `close` lets go of everyone who looks at it."""
 
-    def __init__(self, page: ASGIApp) -> None:
+    def __init__(self, page: ASGIApp, endpoint: Endpoint) -> None:
         self._page = page
+        self._endpoint = endpoint
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -38,8 +44,19 @@ class Shell:
             await self._page(scope, receive, send)
         elif scope["path"].startswith(_REFUSED):
             await PlainTextResponse("Not here.", 404)(scope, receive, send)
+        elif scope["path"] == _STATUS:
+            await (await self._status(Request(scope)))(scope, receive, send)
         else:
             await self._page(scope, self._until_closing(receive), _guarded(send))
+
+    async def _status(self, request: Request) -> JSONResponse:
+        """Whether the endpoint can answer and, in a few words, why not."""
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        try:
+            await self._endpoint.ready(key)
+        except Failed as failure:
+            return JSONResponse({"ready": False, "said": failure.problem.title})
+        return JSONResponse({"ready": True, "said": "Ready"})
 
     def _until_closing(self, receive: Receive) -> Receive:
         async def received() -> Message:

@@ -117,7 +117,7 @@ async def test_a_second_question_stands_below_the_first(
     async with opened(browser, url) as page:
         await page.click(f"#examples button:has-text('{QUESTION}')")
         await expect(page.locator("#live .answer .text")).to_have_text("Verla")
-        await expect(page.locator("#examples")).to_have_count(0)
+        await expect(page.locator("#examples")).to_be_hidden()
         await ask(page, "Who made The Lumen?")
         await expect(page.locator("#log .turn .asked")).to_have_text(QUESTION)
         await expect(page.locator("#live .turn .asked")).to_have_text("Who made The Lumen?")

@@ -30,6 +30,18 @@
     setTimeout(() => (button.textContent = `Copy ${name}`), 1600);
   };
 
+  // Before a question is asked: the answer that is there goes up, above the next one.
+  const KEPT = 30;
+  window.steperKeep = (question) => {
+    const turn = document.querySelector("#live .turn");
+    const turns = document.querySelector("#log .turns");
+    const empty = typeof question === "string" && !question.trim(); // else: one to try
+    if (empty || !turn || !turns || turn.getAttribute("aria-busy") === "true") return;
+    if (turns.lastElementChild?.dataset.turn === turn.dataset.turn) return;
+    turns.appendChild(turn.cloneNode(true));
+    while (turns.children.length > KEPT) turns.firstElementChild.remove();
+  };
+
   const remembered = () => {
     try {
       return localStorage.getItem("steper-theme");
@@ -78,20 +90,61 @@
   window.addEventListener("scroll", () => (following = window.scrollY >= bottom() - 80), {
     passive: true,
   });
-  let growing = false;
-  const follow = (live) =>
+  let asked = "";
+  let waiting = false;
+  const follow = () => {
+    waiting = false;
+    if (following) window.scrollTo(0, bottom());
+  };
+  const watch = (live) =>
     new MutationObserver(() => {
-      const busy = live.querySelector("[aria-busy=true]") !== null;
-      if (following && (busy || growing)) window.scrollTo(0, bottom());
-      growing = busy;
+      const turn = live.querySelector(".turn");
+      if (turn && turn.dataset.turn !== asked) {
+        asked = turn.dataset.turn;
+        clear(document.querySelector("#question textarea"));
+      }
+      if (!waiting) requestAnimationFrame(follow);
+      waiting = true;
     }).observe(live, { childList: true, subtree: true, characterData: true });
+
+  // The question is taken once its answer has begun.
+  const clear = (box) => {
+    box.value = "";
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  // The light: whether the endpoint can answer. When it comes (back), what it serves is read.
+  let last = null;
+  const look = async () => {
+    const light = document.querySelector("#up .light");
+    const key = document.querySelector("#key input")?.value;
+    let status = { ready: false, said: "The server of this page cannot be reached" };
+    try {
+      const headers = key ? { Authorization: `Bearer ${key}` } : {};
+      const response = await fetch("steper/status", { headers, cache: "no-store" });
+      if (response.ok) status = await response.json();
+    } catch (error) {
+      // Then it stands at that.
+    }
+    if (light) {
+      light.classList.toggle("up", status.ready);
+      light.classList.toggle("down", !status.ready);
+      light.querySelector(".said").textContent = status.said;
+      const missed = light.dataset.known !== "true" || last === false;
+      if (status.ready && missed) document.querySelector("#look")?.click();
+    }
+    last = status.ready;
+    setTimeout(look, 1000 * window.steperLookSeconds);
+  };
+  setTimeout(look, 1000 * Math.min(1.5, window.steperLookSeconds));
 
   // In a narrow window the settings stand before the answers, so they begin closed.
   const begin = () => {
     const label = document.querySelector("#settings button");
-    if (!label) return void setTimeout(begin, 50);
+    const live = document.querySelector("#live");
+    if (!label || !live) return void setTimeout(begin, 50);
     if (window.innerWidth < 820) label.click();
-    follow(document.querySelector("#live"));
+    watch(live);
     // Gradio decides which tabs fit before our type size is in effect.
     setTimeout(() => window.dispatchEvent(new Event("resize")), 100);
     const theme = remembered();
