@@ -131,7 +131,15 @@ class _Desk:
             return
         drawn = seed_of(seed) if seed_of(seed) is not None else random.randrange(2**31)  # noqa: S311
         sampled = drawn if temperature else None
-        ask = Ask(question.strip(), model, int(max_steps), int(top_k), float(temperature), sampled)
+        ask = Ask(
+            question.strip(),
+            model,
+            int(max_steps),
+            int(top_k),
+            float(temperature),
+            sampled,
+            keyed=bool(key),
+        )
         with self._stops.begin(str(request.session_hash)) as stop:
             async for [turn] in follow(self._endpoint, [ask], stop, key):
                 yield render.turn(turn, self._shown_url)

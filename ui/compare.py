@@ -98,7 +98,10 @@ class _Desk:
             yield tuple(gr.skip() for _ in range(NUM_COLUMNS))
             return
         wanted = [settings[at : at + 3] for at in range(0, 3 * num, 3)]
-        asks = [Ask(question.strip(), model, int(s), int(k)) for model, s, k in wanted]
+        asks = [
+            Ask(question.strip(), model, int(steps), int(top_k), keyed=bool(key))
+            for model, steps, top_k in wanted
+        ]
         rest = [gr.skip()] * (NUM_COLUMNS - num)
         with self._stops.begin(str(request.session_hash)) as stop:
             async for turns in follow(self._endpoint, asks, stop, key):

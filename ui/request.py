@@ -27,6 +27,7 @@ class Ask:
         top_k: passages a search, 1..20.
         temperature: 0 is greedy, up to 2.
         seed: of the sampling; None where nothing is sampled, or any will do.
+        keyed: whether the server wants a key, which what is copied takes from $API_KEY.
     """
 
     question: str
@@ -35,6 +36,7 @@ class Ask:
     top_k: int = 4
     temperature: float = 0.0
     seed: int | None = None
+    keyed: bool = False
 
     @classmethod
     def of_link(cls, params: Mapping[str, str], default: Self) -> Self:
@@ -87,8 +89,10 @@ def seed_of(text: object) -> int | None:
 def as_curl(ask: Ask, url: str) -> str:
     """A command that asks the endpoint at `url` (up to /v1) the same."""
     body = json.dumps({**ask.body(), "stream": True}, ensure_ascii=False, indent=1)
+    key = '  -H "Authorization: Bearer $API_KEY" \\\n' if ask.keyed else ""
     return (
         f"curl -sN {shlex.quote(url + '/chat/completions')} \\\n"
+        f"{key}"
         "  -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(body)}"
     )
@@ -99,9 +103,11 @@ def as_python(ask: Ask, url: str) -> str:
     body = ask.body()
     extra = body.pop("steper")
     arguments = "".join(f"    {name}={value!r},\n" for name, value in body.items())
+    imports = "import os\n\n" if ask.keyed else ""
+    key = 'os.environ["API_KEY"]' if ask.keyed else '"none"'
     return (
-        "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url={url!r}, api_key="none")\n'
+        f"{imports}from openai import OpenAI\n\n"
+        f"client = OpenAI(base_url={url!r}, api_key={key})\n"
         "stream = client.chat.completions.create(\n"
         f"{arguments}"
         f"    extra_body={{'steper': {extra!r}}},\n"

@@ -46,6 +46,14 @@ def test_a_link_that_holds_nonsense_falls_back() -> None:
     assert Ask.of_link(params, default) == default
 
 
+def test_a_key_is_never_copied_but_where_it_is_taken_from() -> None:
+    ask = Ask("Who?", keyed=True)
+    assert '"Authorization: Bearer $API_KEY"' in as_curl(ask, URL)
+    assert 'api_key=os.environ["API_KEY"]' in as_python(ask, URL)
+    ast.parse(as_python(ask, URL))
+    assert "API_KEY" not in as_curl(Ask("Who?"), URL) + as_python(Ask("Who?"), URL)
+
+
 def test_greedy_asks_send_no_sampling() -> None:
     assert not {"temperature", "seed"} & Ask("Who?", seed=3).body().keys()
     assert Ask("Who?", temperature=0.5, seed=3).body()["seed"] == 3
