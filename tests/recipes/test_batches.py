@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill import attention
 from steper_serve.recipes.distill.attention import BLOCK, packed_attention
 from steper_serve.recipes.distill.batches import (
     KINDS,
@@ -152,20 +153,22 @@ def test_the_gradient_is_that_of_each_sample_alone(causal):
 
 @pytest.mark.parametrize("length", [64, 256, 576])
 @pytest.mark.parametrize("num_key_heads", [1, 4])
-def test_attention_by_blocks_is_attention(length, num_key_heads):
+@pytest.mark.parametrize("device", ["cpu", "other"])
+def test_attention_by_blocks_is_attention(length, num_key_heads, device, monkeypatch):
+    if device == "other":
+        monkeypatch.setattr(attention, "by_products", attention.by_kernel)
     torch.manual_seed(0)
-    shape = (2, 4, length, 8)
-    query = torch.randn(shape, requires_grad=True)
-    key, value = torch.randn(2, 2, num_key_heads, length, 8).unbind()
+    query = torch.randn((2, 4, length, 8), requires_grad=True)
+    key, value = (torch.randn((2, num_key_heads, length, 8), requires_grad=True) for _ in range(2))
     mask = (torch.rand(2, 1, length, length) < 0.3).tril() | torch.eye(length, dtype=torch.bool)
     module = SimpleNamespace(num_key_value_groups=4 // num_key_heads)
     out, _ = packed_attention(module, query, key, value, mask, scaling=0.3)
     wide = [t.repeat_interleave(4 // num_key_heads, dim=1) for t in (key, value)]
     whole = functional.scaled_dot_product_attention(query, *wide, attn_mask=mask, scale=0.3)
     torch.testing.assert_close(out, whole.transpose(1, 2))
-    (gradient,) = torch.autograd.grad(out.square().sum(), query, retain_graph=True)
-    (expected,) = torch.autograd.grad(whole.square().sum(), query)
-    torch.testing.assert_close(gradient, expected)
+    inputs = (query, key, value)
+    gradients = torch.autograd.grad(out.square().sum(), inputs)
+    torch.testing.assert_close(gradients, torch.autograd.grad(whole.square().sum(), inputs))
 
 
 @pytest.mark.parametrize("shared", [True, False])
