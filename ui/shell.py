@@ -1,7 +1,7 @@
 """What stands between the page and the network.
 
 It says how the endpoint is doing, tells the browser to load nothing from elsewhere, refuses what
-the page has no use for (files from visitors), and lets open pages go when the server ends: a
+the page has no use for (files from visitors, say), and lets open pages go when the server ends: a
 connection may be held for as long as a page is open, and a server would never end that waited
 for it.
 """
@@ -23,7 +23,9 @@ _POLICY = (
     "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 _STATUS = "/steper/status"
-_REFUSED = ("/gradio_api/upload", "/gradio_api/proxy=", "/gradio_api/stream/")
+# All that the page uses of Gradio's own API, which also takes files and writes states to disk.
+_API = "/gradio_api/"
+_USED = ("queue/", "heartbeat/", "startup-events", "app_id", "cancel", "reset", "info")
 
 
 class Shell:
@@ -40,11 +42,12 @@ class Shell:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        path = scope.get("path", "")
         if scope["type"] != "http":
             await self._page(scope, receive, send)
-        elif scope["path"].startswith(_REFUSED):
+        elif path.startswith(_API) and not path.removeprefix(_API).startswith(_USED):
             await PlainTextResponse("Not here.", 404)(scope, receive, send)
-        elif scope["path"] == _STATUS:
+        elif path == _STATUS:
             await (await self._status(Request(scope)))(scope, receive, send)
         else:
             await self._page(scope, self._until_closing(receive), _guarded(send))

@@ -38,6 +38,8 @@ async def test_the_page_lets_nothing_in_and_nothing_come_from_elsewhere() -> Non
         assert page.headers["x-content-type-options"] == "nosniff"
         upload = await http.post("/gradio_api/upload", files={"files": b"x" * 1000})
         assert upload.status_code == 404
+        for path in ("file=/etc/passwd", "deep_link?session_hash=x", "proxy=http://a.example/"):
+            assert (await http.get(f"/gradio_api/{path}")).status_code == 404, path
         theme = (await http.get("/theme.css")).text
         assert "url(http" not in theme
         assert "@import" not in theme
