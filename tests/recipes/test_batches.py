@@ -171,6 +171,22 @@ def test_attention_by_blocks_is_attention(length, num_key_heads, device, monkeyp
     torch.testing.assert_close(gradients, torch.autograd.grad(whole.square().sum(), inputs))
 
 
+def test_attention_under_autocast_is_that_of_bfloat16():
+    """As in a model: queries and keys leave their rotation in float32, values are bfloat16."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn((1, 2, 300, 8), requires_grad=True) for _ in range(3))
+    mask = torch.ones(1, 1, 300, 300, dtype=torch.bool).tril()
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = packed_attention(SimpleNamespace(), query, key, value.bfloat16(), mask)
+    whole = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    assert out.dtype == torch.bfloat16
+    inputs = (query, key, value)
+    gradients = torch.autograd.grad(out.float().square().sum(), inputs)
+    expected = torch.autograd.grad(whole.square().sum(), inputs)
+    for ours, theirs in zip((out.transpose(1, 2), *gradients), (whole, *expected), strict=True):
+        torch.testing.assert_close(ours.float(), theirs, atol=0.05, rtol=0.02)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_long_rows_have_the_losses_of_each_sample_alone(causal, shared):
     """Longer than a block of attention, and with the attention that training uses."""
