@@ -104,15 +104,18 @@ def _open(
 ) -> None:
     """What happens when the page opens, when the endpoint comes back, and when a key is given.
 
-    The browser itself looks whether the endpoint is there (page.js), not an event of Gradio's:
-    of two events, the later may wait for ever if it is asked for just when the earlier ends.
-    Nor is there a gr.State: it would cost each open page one of the six connections that
-    browsers allow to a server.
+    There are as few events as can be, and the browser itself looks whether the endpoint is there
+    (page.js): Gradio closes the stream of answers with the last event, and one that is asked for
+    at that very moment hears nothing until another opens the stream again. So page.js nudges
+    where nothing comes. Nor is there a gr.State: it would cost each open page one of the six
+    connections that browsers allow to a server.
     """
     again = gr.Button(visible="hidden", elem_id="look")
+    nudge = gr.Button(visible="hidden", elem_id="nudge")
     told = [light, asking.key, asking.model, *comparing.models, numbers, asking.examples]
     blocks.load(door.enter, None, [*asking.settings, *told], **quiet())
-    looking = [asking.key, asking.model]
+    nudge.click(lambda: None, None, None, **quiet())
+    looking = [asking.key, asking.model, *comparing.models]
     again.click(door.look, looking, told, **quiet())
     asking.key.submit(door.look, looking, told, **quiet())
 
@@ -127,12 +130,12 @@ class _Door:
     async def enter(self, request: gr.Request) -> tuple[Any, ...]:
         """The settings that the page's address holds, and what the endpoint serves."""
         asked = Ask.of_link(dict(request.query_params), self._default)
-        seed = gr.update(value=str(asked.seed or ""), visible=asked.temperature > 0)
+        seed = "" if asked.seed is None else str(asked.seed)
         settings = asked.question, asked.max_steps, asked.top_k, asked.temperature, seed
-        return *settings, *(await self.look("", asked.model))
+        return *settings, *(await self.look("", asked.model, *compare.PREFERRED))
 
-    async def look(self, key: str, chosen: str) -> tuple[Any, ...]:
-        """What the endpoint serves, and what its corpus is."""
+    async def look(self, key: str, chosen: str, *compared: str) -> tuple[Any, ...]:
+        """What the endpoint serves, and what its corpus is; what is chosen stays so."""
         same = gr.skip()
         try:
             served = await self._endpoint.models(key) or [chosen]
@@ -142,9 +145,9 @@ class _Door:
             alone = gr.update(choices=choices([chosen]), value=chosen)
             return render.light(False), wanted, alone, *[same] * (compare.NUM_COLUMNS + 2)
         models = [gr.update(choices=choices([chosen, *served]), value=chosen)]
-        for wish in compare.PREFERRED:
-            first = wish if wish in served else served[0]
-            models.append(gr.update(choices=choices(served), value=first))
+        for wish in compared:
+            known = wish if wish in served else served[0]
+            models.append(gr.update(choices=choices(served), value=known))
         return render.light(True), same, *models, render.corpus(held), _examples(held)
 
 

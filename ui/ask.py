@@ -84,9 +84,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
                 label="Temperature (0: greedy)",
                 buttons=[],
             )
-            seed = gr.Textbox(
-                label="Seed (blank: a new one each time)", visible=False, elem_id="seed"
-            )
+            seed = gr.Textbox(label="Seed (blank: a new one each time)", elem_id="seed")
             key = gr.Textbox(
                 label="Key of this server", type="password", visible=False, elem_id="key"
             )
@@ -102,7 +100,6 @@ def _wire(tab: AskTab, desk: "_Desk", live: gr.HTML, ask: gr.Button, stop: gr.Bu
     gr.on([ask.click, tab.question.submit], desk.ask, [question, *settings], **asked)
     tab.examples.click(desk.ask, [tab.examples, *settings], **asked)
     stop.click(desk.stop, **quiet())
-    tab.temperature.change(_shown_if_drawn, tab.temperature, tab.seed, **quiet())
 
 
 class _Desk:
@@ -147,7 +144,3 @@ class _Desk:
     def stop(self, request: gr.Request) -> None:
         """Stop what this page is asking."""
         self._stops.end(str(request.session_hash))
-
-
-def _shown_if_drawn(temperature: float) -> Any:
-    return gr.update(visible=temperature > 0)

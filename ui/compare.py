@@ -9,7 +9,7 @@ import gradio as gr
 from steper_serve.ui import render
 from steper_serve.ui.asking import Stops, follow
 from steper_serve.ui.client import Endpoint
-from steper_serve.ui.components import choices, quiet, steps_slider, top_k_slider
+from steper_serve.ui.components import awaiting, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import Ask
 
 NUM_COLUMNS = 3
@@ -47,12 +47,11 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
         elem_id="columns",
         show_label=False,
     )
-    columns: list[gr.Column] = []
     settings: list[Any] = []
     shown: list[gr.HTML] = []
     with gr.Row(equal_height=False, elem_classes="columns"):
         for number in range(NUM_COLUMNS):
-            with gr.Column(min_width=280, visible=number < 2, elem_classes="column") as column:
+            with gr.Column(min_width=280, elem_classes="column"):
                 model = gr.Dropdown(
                     choices([default.model]),
                     value=default.model,
@@ -63,7 +62,6 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
                     steps = steps_slider(default.max_steps, min_width=110)
                     top_k = top_k_slider(default.top_k, "Top-k", min_width=110)
                 shown.append(gr.HTML("", apply_default_css=False, elem_id=f"column-{number + 1}"))
-            columns.append(column)
             settings += [model, steps, top_k]
     desk = _Desk(endpoint, shown_url)
     gr.on(
@@ -72,10 +70,10 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
         [key, question, num, *settings],
         shown,
         trigger_mode="once",
+        js=awaiting("#column-1"),
         **quiet(),
     )
     stop.click(desk.stop, **quiet())
-    num.change(_visible, num, columns, **quiet())
     return CompareTab(question, settings[::3])
 
 
@@ -110,7 +108,3 @@ class _Desk:
     def stop(self, request: gr.Request) -> None:
         """Stop what this page is asking."""
         self._stops.end(str(request.session_hash))
-
-
-def _visible(num: int) -> list[Any]:
-    return [gr.update(visible=number < num) for number in range(NUM_COLUMNS)]

@@ -17,6 +17,11 @@ def quiet() -> dict[str, Any]:
     return {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
+def awaiting(region: str) -> str:
+    """JavaScript before an event that changes the component `region` (a CSS selector)."""
+    return f"(...inputs) => {{ window.steperAwait('{region}'); return inputs; }}"
+
+
 def choices(models: list[str]) -> list[tuple[str, str]]:
     """What a list of models offers: what each is called, and its id."""
     return [(render.strategy_label(model), model) for model in dict.fromkeys(models)]

@@ -4,7 +4,7 @@ import gradio as gr
 
 from steper_serve.ui import render
 from steper_serve.ui.client import Endpoint, Failed
-from steper_serve.ui.components import quiet, top_k_slider
+from steper_serve.ui.components import awaiting, quiet, top_k_slider
 
 
 def build(endpoint: Endpoint, default_top_k: int, key: gr.Textbox) -> gr.HTML:
@@ -32,5 +32,6 @@ def build(endpoint: Endpoint, default_top_k: int, key: gr.Textbox) -> gr.HTML:
         except Failed as failure:
             return render.problem(failure.problem)
 
-    gr.on([search.click, query.submit], look, [query, top_k, key], found, **quiet())
+    asked = [query, top_k, key]
+    gr.on([search.click, query.submit], look, asked, found, js=awaiting("#hits"), **quiet())
     return numbers

@@ -178,12 +178,27 @@ async def test_what_is_copied(browser: Browser, url: str, actor: Actor) -> None:
     assert parse_qs(urlsplit(copied["link"]).query)["max_steps"] == ["3"]
 
 
+async def compare(page: Page) -> None:
+    """Compare, as soon as what was compared before has ended."""
+    await page.fill("#compare-question textarea", QUESTION)
+    turn = page.locator("#column-1 .turn")
+    before = await turn.get_attribute("data-turn") if await turn.count() else ""
+    begun = page.locator(f"#column-1 .turn:not([data-turn='{before}'])")
+    for _ in range(20):
+        await page.click("#compare")
+        try:
+            await expect(begun).to_be_visible(timeout=2_000)
+        except AssertionError:
+            continue
+        return
+    pytest.fail("the comparison does not begin")
+
+
 async def test_two_and_three_side_by_side(page: Page, actor: Actor) -> None:
     await page.get_by_role("tab", name="Compare").click()
-    await page.fill("#compare-question textarea", QUESTION)
     await page.get_by_label("3 columns").check()
-    await expect(page.locator(".column #column-3")).to_be_attached()
-    await page.click("#compare")
+    await expect(page.get_by_label("Strategy 3")).to_be_visible()
+    await compare(page)
     for number in (1, 2):
         shown = page.locator(f"#column-{number}")
         await expect(shown.locator(".answer .text")).to_have_text("Verla")
@@ -193,6 +208,22 @@ async def test_two_and_three_side_by_side(page: Page, actor: Actor) -> None:
     await expect(page.locator("#column-1 .step .query .said")).to_have_count(3)
     await expect(page.locator("#column-2 .step .query .said")).to_have_count(1)
     await expect(page.locator("#column-3 .step .query .said")).to_have_count(0)
+
+
+async def test_a_comparison_is_stopped_in_all_its_columns(page: Page, actor: Actor) -> None:
+    actor.says(gate=asyncio.Event())
+    await page.get_by_role("tab", name="Compare").click()
+    await page.get_by_label("2 columns").check()
+    await expect(page.get_by_label("Strategy 3")).to_be_hidden()
+    await compare(page)
+    for number in (1, 2):
+        await expect(page.locator(f"#column-{number} .thought .said")).to_have_text("The")
+    assert actor.num_running() == 2
+    await page.click("#compare-stop")
+    for number in (1, 2):
+        await expect(page.locator(f"#column-{number} .note")).to_contain_text("Stopped")
+    await until(lambda: actor.num_running() == 0)
+    await expect(page.locator("#compare")).to_be_visible()
 
 
 async def test_the_corpus_is_searched_by_hand(page: Page) -> None:

@@ -33,6 +33,7 @@
   // Before a question is asked: the answer that is there goes up, above the next one.
   const KEPT = 30;
   window.steperKeep = (question) => {
+    window.steperAwait("#live");
     const turn = document.querySelector("#live .turn");
     const turns = document.querySelector("#log .turns");
     const empty = typeof question === "string" && !question.trim(); // else: one to try
@@ -40,6 +41,21 @@
     if (turns.lastElementChild?.dataset.turn === turn.dataset.turn) return;
     turns.appendChild(turn.cloneNode(true));
     while (turns.children.length > KEPT) turns.firstElementChild.remove();
+  };
+
+  // Something will change in a region, or it is asked for again what there is (see app.py).
+  window.steperAwait = (region) => {
+    let changed = false;
+    let tries = 0;
+    const observer = new MutationObserver(() => (changed = true));
+    const shown = document.querySelector(`${region} .html-container`);
+    if (shown) observer.observe(shown, { childList: true, subtree: true, attributes: true });
+    const nudge = () => {
+      if (changed || tries++ === 5) return void observer.disconnect();
+      document.querySelector("#nudge")?.click();
+      setTimeout(nudge, 1500);
+    };
+    setTimeout(nudge, 1500);
   };
 
   const remembered = () => {
