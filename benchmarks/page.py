@@ -50,7 +50,7 @@ _WATCH = """
     if (!turn || !seen.start || seen.answer || turn.dataset.turn === seen.before) return;
     const since = performance.now() - seen.start;
     if (!seen.text && turn.querySelector(".query .said")?.textContent) seen.text = since;
-    if (turn.querySelector(".answer .text, .problem")) seen.answer = since;
+    if (turn.getAttribute("aria-busy") === "false") seen.answer = since;
   };
   addEventListener("DOMContentLoaded", () =>
     new MutationObserver(look).observe(document.body,

@@ -51,7 +51,9 @@ class Shell:
         elif path == _STATUS:
             await (await self._status(Request(scope)))(scope, receive, send)
         else:
-            await self._page(scope, self._until_closing(receive), _guarded(send))
+            guarded = _Guarded(send)
+            await self._page(scope, self._until_closing(receive), guarded)
+            await guarded.finish()
 
     async def _status(self, request: Request) -> JSONResponse:
         """Whether the endpoint can answer and, in a few words, why not."""
@@ -76,13 +78,25 @@ class Shell:
         return received
 
 
-def _guarded(send: Send) -> Send:
-    async def sent(message: Any) -> None:
+class _Guarded:
+    """Sends a response with what it must not lack, and ends one that was left in the middle."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open = False
+
+    async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
+            self._open = True
             headers = MutableHeaders(scope=message)
             headers["Content-Security-Policy"] = _POLICY
             headers["X-Content-Type-Options"] = "nosniff"
             headers["Referrer-Policy"] = "no-referrer"
-        await send(message)
+        elif message["type"] == "http.response.body":
+            self._open = message.get("more_body", False)
+        await self._send(message)
 
-    return sent
+    async def finish(self) -> None:
+        """End a stream that its reader, or the end of the server, has cut off."""
+        if self._open:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
