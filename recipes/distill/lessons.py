@@ -52,6 +52,7 @@ def _taught(
 ) -> Iterator[list[Sample]]:
     """The questions of one world, as samples."""
     number, lm_weight = settings.questions_per_world, settings.lm_weight
+    shares = readings.Shares(lesson.answered, lesson.described, lesson.missing)
     if lesson.name == "loop":
         steps = {"max_steps": config.max_steps, "top_k": config.top_k}
         rows = loop(world, settings.strategies, number, **steps)
@@ -59,11 +60,11 @@ def _taught(
         rows = readings.pairs(world, number, lesson.passages)
         lm_weight = 0.0  # nothing is to be learnt from random names themselves
     elif lesson.name == "kin":
-        rows = readings.kin(world, number, lesson.passages, lesson.facts, lesson.answered)
+        rows = readings.kin(world, number, lesson.passages, lesson.facts, shares)
     elif lesson.name == "plan":
         rows = plan(world, number)
     else:
-        rows = readings.search(world, number, lesson.answered, lesson.described, lesson.missing)
+        rows = readings.search(world, number, shares)
     for one in renamed(world, settings, rows):
         samples = tokenizer.samples(one, "next")
         yield [replace(sample, lm_weight=lm_weight) for sample in samples]

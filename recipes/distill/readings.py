@@ -16,9 +16,10 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from steper_serve import fictional
 from steper_serve.fictional import FictionalQuestion
@@ -33,10 +34,24 @@ FORMAT = PromptFormat(_NO_BOUND, len, step_end="eos", instruction="", few_shot=F
 # Searches whose passages stand together, as they do at a later step, and questions about them.
 _MOST_SEARCHES = 3
 _QUESTIONS_A_READING = 12
-# Entities of whom the same is told, that a question for what is not there is drawn from.
-_MOST_ALIKE = 6
+T = TypeVar("T")
 # A step's texts, in the form of a row of the step-wise data set (examples.py).
 Text = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the questions about a reading, as far as there are such.
+
+    Args:
+        answered: to be answered at once, of those that the passages answer.
+        described: for who or what fits a description.
+        missing: for what none of the passages tells.
+    """
+
+    answered: float = 0.0
+    described: float = 0.0
+    missing: float = 0.0
 
 
 def pairs(world: fictional.World, count: int, most: int) -> Iterator[list[Text]]:
@@ -50,13 +65,12 @@ def pairs(world: fictional.World, count: int, most: int) -> Iterator[list[Text]]
 
 
 def kin(
-    world: fictional.World, count: int, most: int, num_facts: int | None, answered: float
+    world: fictional.World, count: int, most: int, num_facts: int | None, shares: Shares
 ) -> Iterator[list[Text]]:
     """`count` times questions about two to `most` entities of one kind.
 
     Args:
         num_facts: tell no more of each, and the same of all; None is whole passages.
-        answered: the share of questions to be answered at once.
     """
     draw, everyone = generator(world.seed, "kin"), list(world.entities())
     for number in range(count):
@@ -67,44 +81,22 @@ def kin(
         if num_facts is None:
             passages = [fictional.passage(world, entity) for entity in told]
         else:
-            told = _the_same(told, num_facts, draw)
+            describe = draw.random() < shares.described
+            told = _the_same(told, num_facts, draw, describe)
             passages = [fictional.brief(world, e, facts, draw) for e, facts in told.items()]
         facts = [fact for facts in told.values() for fact in facts]
-        yield _asked(world, passages, facts, draw, f"{world.seed}/{number}", answered)
+        if texts := _asked(world, passages, facts, draw, f"{world.seed}/{number}", shares):
+            yield texts
 
 
-def search(
-    world: fictional.World,
-    count: int,
-    answered: float,
-    described: float = 0.0,
-    missing: float = 0.0,
-) -> Iterator[list[Text]]:
-    """`count` times, questions about what a few searches find; nothing if none can be asked.
-
-    Args:
-        answered: the share to be answered at once, of the questions that can be answered.
-        described: the share of questions for who or what fits a description.
-        missing: the share of questions for what none of the passages tells.
-    """
+def search(world: fictional.World, count: int, shares: Shares) -> Iterator[list[Text]]:
+    """`count` times questions about what a few searches find."""
     with opened(world) as retriever:
         draw, everyone = generator(world.seed, "search"), list(world.entities())
         for number in range(count):
-            id = f"{world.seed}/{number}"
-            passages = _found(world, retriever, draw.choice(everyone), draw, described)
-            here = [_entity(p) for p in passages]
-            facts = [fact for entity in here for fact in _told(world, entity)]
-            num_missing, num_described = (
-                round(share * _QUESTIONS_A_READING) for share in (missing, described)
-            )
-            num_facts = _QUESTIONS_A_READING - num_missing - num_described
-            texts = _asked(world, passages, facts, draw, id, answered, num_facts)
-            fitting = [one for e in here if (one := fictional.described(world, e, draw))]
-            for one in draw.sample(fitting, min(num_described, len(fitting))):
-                texts.append(_answer(passages, one, draw, id, answered))
-            for one in islice(_not_there(world, here, draw), num_missing):
-                texts.append(text(id, _prompt(passages, one), f" {one.steps[0].missing[0]}"))
-            if texts:
+            passages = _found(world, retriever, draw.choice(everyone), draw, shares.described)
+            facts = [fact for p in passages for fact in _told(world, _entity(p))]
+            if texts := _asked(world, passages, facts, draw, f"{world.seed}/{number}", shares):
                 yield texts
 
 
@@ -134,10 +126,18 @@ def _name(draw: random.Random, words: Sequence[str]) -> str:
 
 
 def _the_same(
-    told: dict[fictional.Entity, list[fictional.Fact]], number: int, draw: random.Random
+    told: dict[fictional.Entity, list[fictional.Fact]],
+    number: int,
+    draw: random.Random,
+    describe: bool,
 ) -> dict[fictional.Entity, list[fictional.Fact]]:
-    """Of each entity the facts of the same few relations, in any order; of some it may be none."""
-    relations = list({fact.relation.noun: None for facts in told.values() for fact in facts})
+    """Of each entity the facts of the same few relations, in any order; of some it may be none.
+
+    `describe`: of relations that an entity can be described by, if there are.
+    """
+    facts = [fact for facts in told.values() for fact in facts]
+    describing = [fact for fact in facts if describe and fact.relation.describes]
+    relations = list({fact.relation.noun: None for fact in describing or facts})
     chosen = draw.sample(relations, min(number, len(relations)))
     kept = {e: [f for f in facts if f.relation.noun in chosen] for e, facts in told.items()}
     for facts in kept.values():
@@ -159,9 +159,10 @@ def _found(
     found: dict[str, Passage] = {}
     for _ in range(draw.randint(1, _MOST_SEARCHES)):
         sought = None
+        fact = draw.choice(_told(world, about))
         if draw.random() < described:
-            sought = fictional.described(world, about, draw)
-        sought = sought or fictional.single_hop(world, draw.choice(_told(world, about)), draw)
+            sought = fictional.described(world, fact, draw)
+        sought = sought or fictional.single_hop(world, fact, draw)
         found |= {passage.id: passage for passage in retriever.search(sought.question, 4)}
         about = _entity(draw.choice(list(found.values())))
     passages = list(found.values())
@@ -175,13 +176,27 @@ def _asked(
     facts: Sequence[fictional.Fact],
     draw: random.Random,
     id: str,
-    answered: float,
-    most: int = _QUESTIONS_A_READING,
+    shares: Shares,
 ) -> list[Text]:
     """Single-hop questions about some of the facts, all of which the passages state."""
-    chosen = draw.sample(facts, min(len(facts), most))
-    asked = [fictional.single_hop(world, fact, draw) for fact in chosen]
-    return [_answer(passages, one, draw, id, answered) for one in asked]
+    num_described, num_missing = (
+        round(share * _QUESTIONS_A_READING) for share in (shares.described, shares.missing)
+    )
+    num_named = _QUESTIONS_A_READING - num_described - num_missing
+    named = [fictional.single_hop(world, f, draw) for f in _some(facts, num_named, draw)]
+    fitting = [one for f in facts if num_described and (one := fictional.described(world, f, draw))]
+    texts = []
+    for one in (*named, *_some(fitting, num_described, draw)):
+        at_once = draw.random() < shares.answered
+        said = f"{ANSWER_MARKER} {one.answers[0]}." if at_once else one.steps[0].statement
+        texts.append(text(id, _prompt(passages, one), f" {said}"))
+    here = [_entity(passage) for passage in passages]
+    missing = islice(_not_there(world, here, draw), num_missing)
+    return texts + [text(id, _prompt(passages, o), f" {o.steps[0].missing[0]}") for o in missing]
+
+
+def _some(of: Sequence[T], number: int, draw: random.Random) -> list[T]:
+    return draw.sample(of, min(number, len(of)))
 
 
 def _not_there(
@@ -193,27 +208,26 @@ def _not_there(
     is told as of one that is here.
     """
     facts = [fact for entity in here for fact in world.facts(entity)]
-    named, alike = dict[fictional.Entity, None](), dict[fictional.Entity, None]()
-    for fact in facts:
-        if isinstance(fact.object, fictional.Entity):
-            named[fact.object] = None
-            alike |= dict.fromkeys(world.subjects(fact.relation, fact.object)[:_MOST_ALIKE])
+    named = dict.fromkeys(f.object for f in facts if isinstance(f.object, fictional.Entity))
     near = facts + [fact for entity in named for fact in world.facts(entity)]
     unknown = [fact for fact in near if world.source(fact) not in here]
-    others = [entity for entity in alike if entity not in here]
+    alike = [fact for fact in near if fact.relation.describes and fact.subject not in named]
     while unknown:
         yield fictional.single_hop(world, draw.choice(unknown), draw)
-        if others and (one := fictional.described(world, draw.choice(others), draw)):
+        if (other := _another(world, draw.choice(alike), draw) if alike else None) is None:
+            continue
+        if other.subject not in here and (one := fictional.described(world, other, draw)):
             yield one
 
 
-def _answer(
-    passages: list[Passage], one: FictionalQuestion, draw: random.Random, id: str, answered: float
-) -> Text:
-    """A question that the passages answer: with the fact, or at once."""
-    at_once = draw.random() < answered
-    said = f"{ANSWER_MARKER} {one.answers[0]}." if at_once else one.steps[0].statement
-    return text(id, _prompt(passages, one), f" {said}")
+def _another(
+    world: fictional.World, fact: fictional.Fact, draw: random.Random
+) -> fictional.Fact | None:
+    """The same of some other that has it in common with the fact's subject; it may be the same."""
+    if isinstance(fact.object, str):
+        return None
+    subjects = world.subjects(fact.relation, fact.object)
+    return world.fact(fact.relation, draw.choice(subjects)) if subjects else None
 
 
 def _prompt(passages: list[Passage], one: FictionalQuestion) -> str:

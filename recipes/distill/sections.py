@@ -267,10 +267,11 @@ class EvaluateConfig(Section):
 _WORLDS_OF_A_SEED = 1000
 
 
+_SHARES = {"answered", "described", "missing"}
 _KEYS_OF_LESSONS = {
     "pairs": {"name", "tokens", "passages"},
-    "kin": {"name", "tokens", "passages", "facts", "answered"},
-    "search": {"name", "tokens", "answered", "described", "missing"},
+    "kin": {"name", "tokens", "passages", "facts"} | _SHARES,
+    "search": {"name", "tokens"} | _SHARES,
     "plan": {"name", "tokens"},
     "loop": {"name", "tokens"},
 }
@@ -281,10 +282,10 @@ class LessonConfig(Section):
 
     "pairs" are lines of two names, up to `passages` of them. "kin" asks about up to `passages`
     entities of one kind: `facts` of each, or whole passages. "search" asks about passages that
-    searches found: the share `described` for who or what fits a description, the share `missing`
-    for what none of them tells. The share `answered` of the questions of both is to be answered at
-    once, not with the fact as a sentence. "plan" is what comes next in the reasoning where nothing
-    was found; "loop" is the gold reasoner's trajectories.
+    searches found. Of the questions of both, the share `described` is for who or what fits a
+    description and the share `missing` for what no passage tells; the share `answered` is to be
+    answered at once, not with the fact as a sentence. "plan" is what comes next in the reasoning
+    where nothing was found; "loop" is the gold reasoner's trajectories.
     """
 
     name: Literal["pairs", "kin", "search", "plan", "loop"]

@@ -96,15 +96,15 @@ def single_hop(world: World, fact: Fact, draw: random.Random) -> FictionalQuesti
     return FictionalQuestion("", question, answers, "single-hop", 1, (step,))
 
 
-def described(world: World, entity: Entity, draw: random.Random) -> FictionalQuestion | None:
-    """A question for an entity by what its passage tells of it; None if that fits others too."""
-    found = _described(world, entity, draw)
+def described(world: World, fact: Fact, draw: random.Random) -> FictionalQuestion | None:
+    """A question for the subject of a fact by that fact; None if it does not tell it apart."""
+    found = _description(world, fact)
     if found is None:
         return None
-    phrase, step, _ = found
-    asks = "Who" if entity.kind == "person" else "What"
+    phrase, step = found
+    asks = "Who" if fact.subject.kind == "person" else "What"
     question = draw.choice((step.question, f"{asks} is {phrase}?"))
-    return FictionalQuestion("", question, _answers(world, entity), "single-hop", 1, (step,))
+    return FictionalQuestion("", question, _answers(world, fact.subject), "single-hop", 1, (step,))
 
 
 def _question(
@@ -292,9 +292,16 @@ def _described(
     if not facts:
         return None
     fact = draw.choice(facts)
-    if isinstance(fact.object, str):
+    found = _description(world, fact)
+    return None if found is None or isinstance(fact.object, str) else (*found, fact.object)
+
+
+def _description(world: World, fact: Fact) -> tuple[str, GoldStep] | None:
+    """What a fact describes its subject as, and that it does; None if it fits others as well."""
+    entity = fact.subject
+    if isinstance(fact.object, str) or not fact.relation.describes or world.source(fact) != entity:
         return None
-    noun = world.role(entity) if entity.kind == "person" else entity.kind
+    noun = _noun(world, entity)
     others = [e for e in world.subjects(fact.relation, fact.object) if _noun(world, e) == noun]
     described = fact.relation.describes.format(o=world.mention(fact.object))
     if entity.kind in _DATED:
@@ -317,7 +324,7 @@ def _described(
             f"Looking for one {noun} {described}.",
         ),
     )
-    return f"the {noun} {described}", step, fact.object
+    return f"the {noun} {described}", step
 
 
 def _noun(world: World, entity: Entity) -> str:

@@ -15,6 +15,7 @@ from steper_serve import fictional
 from steper_serve.fictional import World, passage
 from steper_serve.recipes.distill import lessons, readings, vocabulary
 from steper_serve.recipes.distill.config import load
+from steper_serve.recipes.distill.readings import Shares
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 
 RECIPE = """
@@ -83,9 +84,9 @@ def test_any_text_can_be_read_and_digits_stand_alone(tokenizer) -> None:
 def test_what_is_read_holds_every_answer(lesson: str, answered: float, form: str) -> None:
     world = World(3, 300)
     found = {
-        "kin": lambda: readings.kin(world, 20, 4, None, answered),
-        "brief": lambda: readings.kin(world, 20, 4, 2, answered),
-        "search": lambda: readings.search(world, 20, answered),
+        "kin": lambda: readings.kin(world, 20, 4, None, Shares(answered)),
+        "brief": lambda: readings.kin(world, 20, 4, 2, Shares(answered)),
+        "search": lambda: readings.search(world, 20, Shares(answered)),
     }[lesson]()
     asked = list(found)
     assert len(asked) == 20
@@ -101,7 +102,7 @@ def test_what_is_read_holds_every_answer(lesson: str, answered: float, form: str
 def test_kin_are_of_one_kind_and_not_one_entity_twice() -> None:
     world = World(3, 300)
     kinds = {passage(world, entity).title: entity.kind for entity in world.entities()}
-    for questions in readings.kin(world, 20, 4, None, 0):
+    for questions in readings.kin(world, 20, 4, None, Shares()):
         titles = TITLE.findall(questions[0]["prompt"])
         assert 2 <= len(titles) == len(set(titles)) <= 4
         assert len({kinds[title] for title in titles}) == 1
@@ -111,7 +112,7 @@ def test_of_each_kin_the_same_is_told_where_it_is_brief() -> None:
     world = World(3, 300)
     whole = {p.title: p.text for p in (passage(world, e) for e in world.entities())}
     num_alike = 0
-    for questions in readings.kin(world, 40, 4, 1, 0):
+    for questions in readings.kin(world, 40, 4, 1, Shares()):
         passages = questions[0]["prompt"].split("\nQ: ")[0].strip().split("\n\n")
         for title, text in (p.split("\n") for p in passages):
             said = world.words() & set(NAME.findall(text))
@@ -130,7 +131,7 @@ def test_each_line_of_two_names_is_to_be_completed() -> None:
 
 def test_who_fits_a_description_is_told_by_one_passage_alone() -> None:
     num_described = 0
-    for questions in readings.search(World(3, 300), 30, 0, described=1):
+    for questions in readings.search(World(3, 300), 60, Shares(described=1)):
         passages = questions[0]["prompt"].split("\nQ: ")[0].strip().split("\n\n")
         for text in questions:
             described, title = re.fullmatch(r" The (.+) is (.+)\.", text["target"]).groups()
@@ -154,7 +155,7 @@ def test_what_is_missing_is_told_by_no_passage() -> None:
         for statement, source in [(f"The {fact.relation.noun} of {world.title(entity)}", fact)]
     }
     num_missing = 0
-    for questions in readings.search(world, 30, 0, missing=0.5):
+    for questions in readings.search(world, 30, Shares(missing=0.5)):
         titles = set(TITLE.findall(questions[0]["prompt"]))
         for text in questions:
             if missing := re.fullmatch(r" (The .+) is still to be found\.", text["target"]):
@@ -180,7 +181,7 @@ def test_a_plan_says_what_comes_next_and_ends_with_the_answer() -> None:
 
 
 def test_questions_to_one_reading_share_its_passages() -> None:
-    for questions in readings.search(World(3, 300), 10, 0.5):
+    for questions in readings.search(World(3, 300), 10, Shares(0.5)):
         assert len({text["prompt"].split("\nQ: ")[0] for text in questions}) == 1
         assert len({text["prompt"] for text in questions}) == len(questions)
 
