@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from steper_serve.ui import render
-from steper_serve.ui.asking import Stops, follow
+from steper_serve.ui.asking import follow
 from steper_serve.ui.client import Endpoint
-from steper_serve.ui.components import choices, quiet, steps_slider, top_k_slider
+from steper_serve.ui.components import Desk, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import TEMPERATURE, Ask, seed_of
 
 _MAX_QUESTION = 20_000
@@ -102,14 +102,7 @@ def _wire(tab: AskTab, desk: "_Desk", live: gr.HTML, ask: gr.Button, stop: gr.Bu
     stop.click(desk.stop, **quiet())
 
 
-class _Desk:
-    """Asks for the page, and stops for it."""
-
-    def __init__(self, endpoint: Endpoint, shown_url: str | None) -> None:
-        self._endpoint = endpoint
-        self._shown_url = shown_url
-        self._stops = Stops()
-
+class _Desk(Desk):
     async def ask(
         self,
         question: str | list[str],
@@ -126,8 +119,10 @@ class _Desk:
         if not question.strip():
             yield gr.skip()
             return
-        drawn = seed_of(seed) if seed_of(seed) is not None else random.randrange(2**31)  # noqa: S311
-        sampled = drawn if temperature else None
+        sampled = None
+        if temperature:
+            given = seed_of(seed)
+            sampled = random.randrange(2**31) if given is None else given  # noqa: S311
         ask = Ask(
             question.strip(),
             model,
@@ -140,7 +135,3 @@ class _Desk:
         with self._stops.begin(str(request.session_hash)) as stop:
             async for [turn] in follow(self._endpoint, [ask], stop, key):
                 yield render.turn(turn, self._shown_url)
-
-    def stop(self, request: gr.Request) -> None:
-        """Stop what this page is asking."""
-        self._stops.end(str(request.session_hash))

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from steper_serve.ui import render
-from steper_serve.ui.asking import Stops, follow
+from steper_serve.ui.asking import follow
 from steper_serve.ui.client import Endpoint
-from steper_serve.ui.components import awaiting, choices, quiet, steps_slider, top_k_slider
+from steper_serve.ui.components import Desk, awaiting, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import Ask
 
 NUM_COLUMNS = 3
@@ -77,14 +77,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
     return CompareTab(question, settings[::3])
 
 
-class _Desk:
-    """Asks several at once for the page, and stops for it."""
-
-    def __init__(self, endpoint: Endpoint, shown_url: str | None) -> None:
-        self._endpoint = endpoint
-        self._shown_url = shown_url
-        self._stops = Stops()
-
+class _Desk(Desk):
     async def ask(
         self, request: gr.Request, key: str, question: str, num: int, *settings: Any
     ) -> AsyncGenerator[tuple[Any, ...], None]:
@@ -104,7 +97,3 @@ class _Desk:
         with self._stops.begin(str(request.session_hash)) as stop:
             async for turns in follow(self._endpoint, asks, stop, key):
                 yield *(render.column(turn, self._shown_url) for turn in turns), *rest
-
-    def stop(self, request: gr.Request) -> None:
-        """Stop what this page is asking."""
-        self._stops.end(str(request.session_hash))

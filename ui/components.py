@@ -5,6 +5,8 @@ from typing import Any
 import gradio as gr
 
 from steper_serve.ui import render
+from steper_serve.ui.asking import Stops
+from steper_serve.ui.client import Endpoint
 from steper_serve.ui.request import MAX_STEPS, TOP_K
 
 
@@ -35,3 +37,20 @@ def steps_slider(default: int, **how: Any) -> gr.Slider:
 def top_k_slider(default: int, label: str, **how: Any) -> gr.Slider:
     """For the passages that a search returns."""
     return gr.Slider(*TOP_K, default, step=1, label=label, buttons=[], **how)
+
+
+class Desk:
+    """Asks the endpoint for every page's tab of one kind; what a page asks, it can stop.
+
+    Args:
+        shown_url: the endpoint's address as a browser reaches it; None is the page's own.
+    """
+
+    def __init__(self, endpoint: Endpoint, shown_url: str | None) -> None:
+        self._endpoint = endpoint
+        self._shown_url = shown_url
+        self._stops = Stops()
+
+    def stop(self, request: gr.Request) -> None:
+        """Stop what this page is asking."""
+        self._stops.end(str(request.session_hash))

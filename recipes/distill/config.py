@@ -66,6 +66,16 @@ class Config(Section):
     students: Mapping[Name, StudentConfig] = {"steper": StudentConfig()}
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @field_validator("pretrain", mode="before")
+    @classmethod
+    def _with_defaults(cls, given: Any) -> Any:
+        """What stands in [pretrain] itself holds for each of its tables that says nothing else."""
+        if not isinstance(given, Mapping):
+            return given
+        tables = {name: table for name, table in given.items() if isinstance(table, Mapping)}
+        common = {key: value for key, value in given.items() if key not in tables}
+        return {name: {**common, **table} for name, table in tables.items()}
+
     @field_validator("datasets", "dev")
     @classmethod
     def _one_a_world(cls, given: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:

@@ -25,8 +25,7 @@ from steper_serve.recipes.distill.sections import LessonConfig, PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 from steper_serve.retrieval import bm25
 from steper_serve.strategies import FewShot, options_for
-from steper_serve.strategies.draft import Context
-from steper_serve.strategies.ircot import ANSWER_MARKER, render
+from steper_serve.strategies.ircot import ANSWER_MARKER
 
 _WORLDS_AT_ONCE = 16
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -136,7 +135,7 @@ def plan(world: fictional.World, count: int) -> Iterator[list[Text]]:
     answer need no passage.
     """
     for question in fictional.questions(world, count):
-        prompt = render(Context("", (), [], question.question, ""), FORMAT).text
+        prompt = readings.prompt([], question.question)
         texts, written = [], ""
         for step in question.steps:
             thought = step.missing[0] if step.title else step.statement

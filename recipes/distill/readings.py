@@ -117,6 +117,11 @@ def opened(world: fictional.World) -> Iterator[bm25.Bm25Retriever]:
         yield bm25.Bm25Retriever.open(target)
 
 
+def prompt(passages: Sequence[Passage], question: str) -> str:
+    """The IRCoT prompt of a model that knows its task, as far as its first thought."""
+    return render(Context("", (), passages, question, ""), FORMAT).text
+
+
 def text(id: str, prompt: str, target: str, prefix: str = "") -> Text:
     """A row in the form of the step-wise data set."""
     return {
@@ -197,10 +202,12 @@ def _asked(
     for one in (*named, *_some(fitting, num_described, draw)):
         at_once = draw.random() < shares.answered
         said = f"{ANSWER_MARKER} {one.answers[0]}." if at_once else one.steps[0].statement
-        texts.append(text(id, _prompt(passages, one), f" {said}"))
+        texts.append(text(id, prompt(passages, one.question), f" {said}"))
     here = [_entity(passage) for passage in passages]
     missing = islice(_not_there(world, here, draw), num_missing)
-    return texts + [text(id, _prompt(passages, o), f" {o.steps[0].missing[0]}") for o in missing]
+    return texts + [
+        text(id, prompt(passages, o.question), f" {o.steps[0].missing[0]}") for o in missing
+    ]
 
 
 def _some(of: Sequence[T], number: int, draw: random.Random) -> list[T]:
@@ -236,10 +243,6 @@ def _another(
         return None
     subjects = world.subjects(fact.relation, fact.object)
     return world.fact(fact.relation, draw.choice(subjects)) if subjects else None
-
-
-def _prompt(passages: list[Passage], one: FictionalQuestion) -> str:
-    return render(Context("", (), passages, one.question, ""), FORMAT).text
 
 
 def _entity(passage: Passage) -> fictional.Entity:

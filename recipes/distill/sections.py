@@ -304,7 +304,7 @@ class LessonConfig(Section):
 
 
 class PretrainConfig(Section):
-    """[pretrain.NAME]: a Llama made on invented worlds.
+    """[pretrain.NAME]: a Llama made on invented worlds; keys of [pretrain] hold for all of them.
 
     It begins from scratch or as `start`, a folder or "pretrain:NAME" (growth.py).
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from steper_serve.cli.options import add
 from steper_serve.errors import ConfigurationError
 from steper_serve.strategies import STRATEGIES
 from steper_serve.strategies.options import MAX_STEPS, TOP_K
@@ -68,9 +69,7 @@ _ASKED = (
 
 
 def asked(command: F) -> F:
-    for option in reversed(_ASKED):
-        command = option(command)
-    return command
+    return add(command, _ASKED)
 
 
 @click.group()

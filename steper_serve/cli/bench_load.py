@@ -3,43 +3,25 @@
 What is left out: what is measured and how (benchmarks.load, sweep, replay).
 """
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from steper_serve.cli.bench import asked, plan_of, results_of
-from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.bench_sweep import alone, concurrency_option, numbers_of, swept, tell
 from steper_serve.cli.wiring import open_loop
 from steper_serve.errors import ConfigurationError
 from steper_serve.settings import Settings
 
 _CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
-_LEAST_WARMUP = 8
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
 @asked
-@click.option(
-    "--concurrency",
-    multiple=True,
-    type=click.IntRange(min=1),
-    default=_CONCURRENCY,
-    show_default=True,
-    help="Answers in flight; may be repeated.",
-)
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=0),
-    help="Questions before each cell, not measured in any (default: as many as are in flight at "
-    "most, at least 8).",
-)
-@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--streamed/--whole", default=True, show_default=True, help="How answers are sent.")
+@concurrency_option(_CONCURRENCY, "Answers in flight")
+@swept
 @click.option(
     "--replay/--no-replay",
     default=True,
@@ -61,9 +43,7 @@ def load(
     from steper_serve.benchmarks import plots
     from steper_serve.benchmarks.sweep import Sweep, measure
 
-    numbers = tuple(dict.fromkeys(concurrency))
-    if flags["warmup"] is None:
-        flags["warmup"] = max(_LEAST_WARMUP, *numbers)
+    numbers = numbers_of(concurrency, flags)
     plan = plan_of({**flags, "repetitions": flags["repeat"], "concurrency": 1}, folder, timed=True)
     given = {**flags, "concurrency": numbers, "streamed": streamed, "replay": replay}
     with results_of(folder, "load", given) as results:
@@ -78,19 +58,10 @@ def load(
 
 
 @click.command(hidden=True)
-@click.argument("file", type=_FILE)
-# What a server is given beside, which a replay has no use for.
-@click.option("--host", hidden=True, expose_value=False)
-@click.option("--port", hidden=True, expose_value=False)
-@click.option("--public-url", hidden=True, expose_value=False)
-@model_options
-@loop_options
+@alone
 def replay(file: Path, **flags: Any) -> None:
     """Time the answers recorded in FILE in the engine alone; `bench load` runs this."""
-    settings = settings_from(flags)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told = runner.run(_replay(settings, file))
-    click.echo(json.dumps(told))
+    tell(_replay, file, flags)
 
 
 async def _replay(settings: Settings, file: Path) -> dict[str, Any]:

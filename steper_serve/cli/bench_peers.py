@@ -3,24 +3,20 @@
 What is left out: what is measured and how (benchmarks.peers).
 """
 
-import asyncio
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from steper_serve.cli.bench import asked, plan_of, results_of, say
-from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli.bench_sweep import alone, concurrency_option, numbers_of, swept, tell
+from steper_serve.cli.options import settings_from
 from steper_serve.cli.wiring import open_loop
 from steper_serve.errors import ConfigurationError
 from steper_serve.settings import Settings
 
 _CONCURRENCY = (1, 32)
-_LEAST_WARMUP = 8
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NOT_COMPARED = {
     "endpoints": "--endpoint: FlashRAG is given the engine of the servers that are started here",
     "models": "--model: the strategy is IRCoT",
@@ -38,22 +34,10 @@ _NOT_COMPARED = {
     help="A folder that FlashRAG was installed into (benchmarks/README.md); may be repeated, for "
     "several versions (default: flashrag in the cache folder).",
 )
-@click.option(
-    "--concurrency",
-    multiple=True,
-    type=click.IntRange(min=1),
-    default=_CONCURRENCY,
-    show_default=True,
-    help="Answers in flight of ours, questions given at a time to FlashRAG; may be repeated.",
+@concurrency_option(
+    _CONCURRENCY, "Answers in flight of ours, questions given at a time to FlashRAG"
 )
-@click.option(
-    "--warmup",
-    type=click.IntRange(min=0),
-    help="Questions before each cell, not measured in any (default: as many as are in flight at "
-    "most, at least 8).",
-)
-@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--streamed/--whole", default=True, show_default=True, help="How ours are sent.")
+@swept
 def peers(
     folder: Path,
     flashrag: tuple[Path, ...],
@@ -73,9 +57,7 @@ def peers(
 
     if unfit := [said for name, said in _NOT_COMPARED.items() if flags[name]]:
         raise ConfigurationError(f"`bench peers` has no use for {unfit[0]}; leave it out")
-    numbers = tuple(dict.fromkeys(concurrency))
-    if flags["warmup"] is None:
-        flags["warmup"] = max(_LEAST_WARMUP, *numbers)
+    numbers = numbers_of(concurrency, flags)
     found = peers_in(flashrag or [settings_from({}).cache_dir / "flashrag"])
     given = {**flags, "repetitions": flags["repeat"], "concurrency": 1, "strategies": ("ircot",)}
     plan = plan_of(given, folder, timed=True)
@@ -87,19 +69,10 @@ def peers(
 
 
 @click.command(hidden=True)
-@click.argument("file", type=_FILE)
-# What a server is given beside, which FlashRAG has no use for.
-@click.option("--host", hidden=True, expose_value=False)
-@click.option("--port", hidden=True, expose_value=False)
-@click.option("--public-url", hidden=True, expose_value=False)
-@model_options
-@loop_options
+@alone
 def peer(file: Path, **flags: Any) -> None:
     """Have FlashRAG do the task in FILE; `bench peers` runs this."""
-    settings = settings_from(flags)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told = runner.run(_answered(settings, file))
-    click.echo(json.dumps(told))
+    tell(_answered, file, flags)
 
 
 async def _answered(settings: Settings, file: Path) -> dict[str, Any]:

@@ -64,12 +64,12 @@ _LOOP = (
 
 def model_options(command: F) -> F:
     """Flags that choose and tune the model and the index."""
-    return _add(command, _MODEL)
+    return add(command, _MODEL)
 
 
 def loop_options(command: F) -> F:
     """Flags that set the loop's defaults."""
-    return _add(command, _LOOP)
+    return add(command, _LOOP)
 
 
 def settings_from(flags: dict[str, Any]) -> Settings:
@@ -85,7 +85,8 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     return load_settings(config, flags)
 
 
-def _add(command: F, options: Sequence[Callable[[F], F]]) -> F:
+def add(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    """`options` on a command, in the order in which its help shows them."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -99,6 +99,19 @@ def test_a_lesson_takes_no_key_that_it_has_no_use_for(tmp_path):
         )
 
 
+def test_what_all_models_of_stage_0_share_is_said_once(tmp_path):
+    own = "layers = 2\nfirst_seed = 0\nlast_seed = 1\n"
+    shared = "width = 64\nheads = 2\nfeed_forward = 128\n"
+    lesson = 'lessons = [{ name = "pairs", tokens = 1 }]\n'
+    config = read(
+        tmp_path,
+        f"{SMALL}[pretrain]\n{shared}{lesson}[pretrain.a]\n{own}[pretrain.b]\n{own}width = 32\n",
+    )
+    assert {name: table.width for name, table in config.pretrain.items()} == {"a": 64, "b": 32}
+    with pytest.raises(ConfigurationError, match=r"unknown key `pretrain\.a\.wdith`"):
+        read(tmp_path, f"{SMALL}[pretrain]\nwdith = 1\n{shared}{lesson}[pretrain.a]\n{own}")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.toml"):
         load(tmp_path / "none.toml")
