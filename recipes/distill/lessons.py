@@ -56,7 +56,7 @@ def _taught(
         steps = {"max_steps": config.max_steps, "top_k": config.top_k}
         rows = loop(world, settings.strategies, number, **steps)
     elif lesson.name == "pairs":
-        rows = readings.pairs(world, number, lesson.passages, lesson.described)
+        rows = readings.pairs(world, number, lesson.passages)
         lm_weight = 0.0  # nothing is to be learnt from random names themselves
     elif lesson.name == "kin":
         rows = readings.kin(world, number, lesson.passages, lesson.facts, shares)

@@ -54,22 +54,14 @@ class Shares:
     missing: float = 0.0
 
 
-def pairs(world: fictional.World, count: int, most: int, described: float) -> Iterator[list[Text]]:
-    """`count` times two to `most` lines `NAME is NAME.`, of each of which one half is to be found.
-
-    It is the first for the share `described`, and else the second.
-    """
+def pairs(world: fictional.World, count: int, most: int) -> Iterator[list[Text]]:
+    """`count` times two to `most` lines `NAME is NAME.`, each of which is to be completed."""
     draw, words = generator(world.seed, "pairs"), sorted(world.words())
     for number in range(count):
         names = [(_name(draw, words), _name(draw, words)) for _ in range(draw.randint(2, most))]
         shown = "".join(f"{one} is {other}.\n" for one, other in names)
         id = f"{world.seed}/{number}"
-        yield [
-            text(id, f"{shown}What is {other} is", f" {one}.")
-            if draw.random() < described
-            else text(id, f"{shown}{one} is", f" {other}.")
-            for one, other in names
-        ]
+        yield [text(id, f"{shown}{one} is", f" {other}.") for one, other in names]
 
 
 def kin(

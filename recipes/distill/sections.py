@@ -269,7 +269,7 @@ _WORLDS_OF_A_SEED = 1000
 
 _SHARES = {"answered", "described", "missing"}
 _KEYS_OF_LESSONS = {
-    "pairs": {"name", "tokens", "passages", "described"},
+    "pairs": {"name", "tokens", "passages"},
     "kin": {"name", "tokens", "passages", "facts"} | _SHARES,
     "search": {"name", "tokens"} | _SHARES,
     "plan": {"name", "tokens"},

@@ -95,6 +95,22 @@ def test_each_gold_fact_stands_in_the_passage_that_it_names(question) -> None:  
         assert answer in text
 
 
+def test_what_fits_a_description_is_named_again_behind_what_it_is_described_by() -> None:
+    num_described = 0
+    for question in QUESTIONS:
+        first = re.fullmatch(r"Which \w+( \w+)? is (.+)\?", question.steps[0].question)
+        if not first or question.steps[0].title != question.steps[0].answer:
+            continue
+        title = question.steps[0].answer
+        name = title.partition(" (")[0]
+        described = re.sub(r" in \d{4}$", "", first[2])
+        other = re.findall(r"[A-Z]\w+", described)[-1]
+        told = re.split(r"[.;] ?", PASSAGES[title].text)
+        assert any(re.search(f"{other}.* {name}", sentence) for sentence in told), question
+        num_described += 1
+    assert num_described > 60
+
+
 def test_types_and_hops_are_what_was_asked_for() -> None:
     kinds = Counter((q.type, q.hops) for q in QUESTIONS)
     assert set(kinds) == {
