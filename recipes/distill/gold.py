@@ -61,7 +61,7 @@ class GoldReasoner:
             if not self._found(known):
                 return " Not found yet."
             self._advance()
-            return f" {step.answer}"
+            return f" {step.statement}"
         opening = "" if request.prompt.partial != OPENING else " Yes.\n"
         left = self._left()
         if not left:

@@ -44,13 +44,29 @@ def _stated(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Ra
     pronouns = {"they": they, "their": their, "Their": their.capitalize()}
     sentences = []
     for number, fact in enumerate(facts, 1):
+        if fact.relation.describes:
+            sentences.append(telling(world, fact))
+            continue
         template = draw.choice(fact.relation.tells)
         subject = it if number % 3 else _last_name(world.name(entity), entity)
         text = template.format(
             it=subject, s=world.mention(fact.subject), o=_object(world, fact), **pronouns
         )
-        sentences.append(text[0].upper() + text[1:])
+        sentences.append(_capitalised(text))
     return sentences
+
+
+def telling(world: World, fact: Fact) -> str:
+    """The sentence that tells what its subject may be described by, whatever passage it is in."""
+    draw = generator(world.seed, "telling", fact.relation.key, fact.subject.number)
+    template = draw.choice(fact.relation.tells)
+    year = world.year(fact.subject) if "{year}" in template else ""
+    subject = world.mention(fact.subject)
+    return _capitalised(template.format(s=subject, o=_object(world, fact), year=year))
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _passage(world: World, entity: Entity, sentences: Sequence[str]) -> Passage:

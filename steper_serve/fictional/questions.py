@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from steper_serve.fictional.draws import generator
+from steper_serve.fictional.passages import telling
 from steper_serve.fictional.schema import Relation
 from steper_serve.fictional.world import RELATION, RELATIONS_OF, Entity, Fact, World
 
@@ -318,7 +319,7 @@ def _description(world: World, fact: Fact) -> tuple[str, GoldStep] | None:
         question=f"Which {noun} is {described}?",
         answer=title,
         title=title,
-        statement=f"The {noun} {described} is {title}.",
+        statement=telling(world, fact),
         missing=(
             f"The {noun} {described} is still to be found.",
             f"Looking for one {noun} {described}.",

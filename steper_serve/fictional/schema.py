@@ -48,7 +48,8 @@ class Relation:
         presence: how many of 100 subjects have it.
         told_by_object: whether the passage of `{o}`, not that of `{s}`, states it.
         describes: what may stand for the name of `{s}` behind its kind ("set in {o}"). All `tells`
-            then end with `{s}`: who looks for it by `{o}` reads on to its name.
+            then begin with what it is described by (`{year}`, `{o}`) and end with `{s}`: who looks
+            for it reads on to its name.
         compares: questions for which of `{x}` and `{y}` has the smaller value, and the greater.
         same: a question for whether it leads to the same for `{x}` and `{y}`.
     """

@@ -134,14 +134,8 @@ def test_who_fits_a_description_is_told_by_one_passage_alone() -> None:
     for questions in readings.search(World(3, 300), 60, Shares(described=1)):
         passages = questions[0]["prompt"].split("\nQ: ")[0].strip().split("\n\n")
         for text in questions:
-            described, title = re.fullmatch(r" The (.+) is (.+)\.", text["target"]).groups()
-            year, other = re.search(r"\d{4}", described), re.findall(r"(?:[A-Z]\w+ ?)+", described)
-            fitting = [
-                passage
-                for passage in passages
-                if (not year or year[0] in passage) and all(n.strip() in passage for n in other)
-            ]
-            assert f"Wikipedia Title: {title}" in {p.split("\n")[0] for p in fitting}
+            told = text["target"].strip().removesuffix(".")
+            assert sum(told in passage for passage in passages) == 1
             num_described += 1
     assert num_described > 60
 
@@ -175,9 +169,9 @@ def test_a_plan_says_what_comes_next_and_ends_with_the_answer() -> None:
         assert texts[-1]["target"] == f" So the answer is: {question.answers[0]}."
         assert texts[-1]["prefix"] == "".join(f" {step.statement}" for step in question.steps)
         for step, text in zip(question.steps, texts, strict=False):
-            found = text["target"].removesuffix(" is still to be found.")
             assert text["prompt"] == f"Q: {question.question}\nA:"
-            assert step.statement.startswith(found.strip())
+            said = set(NAME.findall(text["target"])) - ENGLISH
+            assert said <= set(NAME.findall(step.statement))
 
 
 def test_questions_to_one_reading_share_its_passages() -> None:
@@ -190,8 +184,8 @@ def test_questions_to_one_reading_share_its_passages() -> None:
 def test_the_gold_reasoner_states_nothing_that_its_prompt_does_not_hold(strategy: str) -> None:
     questions = list(lessons.loop(World(3, 300), [strategy], 40, max_steps=5, top_k=4))
     wanted = {
-        "ircot": r" The .+? is (.+?)\.(?: So the answer is.*)?$",
-        "self-ask": r" ?(?:Intermediate answer: )?([A-Z].*)\n",
+        "ircot": r" (?:The .+? is |In \d.+ )(.+?)\.(?: So the answer is.*)?$",
+        "self-ask": r" (?:The .+? is |In \d.+ )(.+?)\.\n",
     }[strategy]
     stated = 0
     for text in chain.from_iterable(questions):
