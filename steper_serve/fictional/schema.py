@@ -46,8 +46,8 @@ class Relation:
         tells: sentences of a passage.
         phrases: noun phrases for what it leads to; none for a value.
         presence: how many of 100 subjects have it.
-        told_by_object: whether the passage of `{o}`, not that of `{s}`, states it; `tells` lead from
-            `{s}` to `{o}` all the same.
+        told_by_object: whether the passage of `{o}`, not that of `{s}`, states it; `tells` lead
+            from `{s}` to `{o}` all the same.
         describes: what may stand for the name of `{s}` behind its kind ("set in {o}"). All `tells`
             then begin with what it is described by (`{year}`, `{o}`) and end with `{s}`: who looks
             for it reads on to its name.
