@@ -7,7 +7,7 @@ question is chosen by what a search finds for it.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from steper_serve.fictional.draws import generator
@@ -192,7 +192,7 @@ def _bridge_comparison(world: World, draw: random.Random, hops: int) -> _Plan | 
     people = [fact.object for fact in first if isinstance(fact.object, Entity)]
     if len(people) < 2 or people[0] == people[1]:
         return None
-    steps = [_step(world, fact) for fact in first]
+    steps = [_compared_step(world, fact) for fact in first]
     about = RELATION[f"person.{draw.choice(_ABOUT_PEOPLE)}"]
     second = [fact for person in people if (fact := world.fact(about, person))]
     if about.compares:
@@ -230,10 +230,14 @@ def _compared(
         order = "later" if greater else "first"
         template = f"Which {bridge.subject} has the {bridge.noun} born {order}, {{x}} or {{y}}?"
     wanted = pair[values.index(max(values) if greater else min(values))]
-    low, high = (str(fact.object) for fact in sorted(facts, key=_value_of))
+    low, high = (
+        f"{fact.object} ({world.name(fact.subject)})" for fact in sorted(facts, key=_value_of)
+    )
     less = "comes before" if facts[0].relation.object.startswith("year:") else "is less than"
-    conclusion = GoldStep("", world.name(wanted), None, f"{low} {less} {high}.")
-    gold = [*(steps or []), *(_step(world, fact) for fact in facts), conclusion]
+    whose = facts[pair.index(wanted)].subject
+    found = f"{world.name(whose)} ({world.name(wanted)})" if bridge else world.name(wanted)
+    conclusion = GoldStep("", world.name(wanted), None, f"{low} {less} {high}: {found}.")
+    gold = [*(steps or []), *(_compared_step(world, fact) for fact in facts), conclusion]
     return _Plan(template.format(x=x, y=y), _answers(world, wanted), tuple(gold))
 
 
@@ -247,7 +251,7 @@ def _same(world: World, question: str, facts: list[Fact], steps: list[GoldStep])
         return None
     alike = objects[0] == objects[1]
     x, y = (world.title(entity) for entity in objects)
-    statement = f"Both are {x}." if alike else f"{x} and {y} are not the same."
+    statement = f"{x} and {y} are {'' if alike else 'not '}the same."
     answer = "yes" if alike else "no"
     return _Plan(question, (answer,), (*steps, GoldStep("", answer, None, statement)))
 
@@ -270,6 +274,14 @@ def _step(world: World, fact: Fact) -> GoldStep:
         title=world.title(world.source(fact)),
         statement=f"The {noun} of {subject} is {answer}.",
         missing=(f"The {noun} of {subject} is still to be found.", _search(world, fact)),
+    )
+
+
+def _compared_step(world: World, fact: Fact) -> GoldStep:
+    """A step of a comparison: whose it is comes last, to be read off behind what is compared."""
+    step = _step(world, fact)
+    return replace(
+        step, statement=f"{step.statement.removesuffix('.')} ({world.name(fact.subject)})."
     )
 
 
