@@ -40,8 +40,7 @@ def brief(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Rand
 
 def _stated(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Random) -> list[str]:
     """A sentence for each fact, as they follow a passage's opening."""
-    it, they, their = _pronouns(entity, draw.random() < 0.5)
-    pronouns = {"they": they, "their": their, "Their": their.capitalize()}
+    it, their = _pronouns(entity, draw.random() < 0.5)
     sentences = []
     for number, fact in enumerate(facts, 1):
         if fact.relation.describes:
@@ -50,7 +49,7 @@ def _stated(world: World, entity: Entity, facts: Sequence[Fact], draw: random.Ra
         template = draw.choice(fact.relation.tells)
         subject = it if number % 3 else _last_name(world.name(entity), entity)
         text = template.format(
-            it=subject, s=world.mention(fact.subject), o=_object(world, fact), **pronouns
+            it=subject, their=their, s=world.mention(fact.subject), o=_object(world, fact)
         )
         sentences.append(_capitalised(text))
     return sentences
@@ -83,10 +82,10 @@ def _object(world: World, fact: Fact) -> str:
     return world.name(fact.object)
 
 
-def _pronouns(entity: Entity, she: bool) -> tuple[str, str, str]:
+def _pronouns(entity: Entity, she: bool) -> tuple[str, str]:
     if entity.kind != "person":
-        return "It", "it", "its"
-    return ("She", "she", "her") if she else ("He", "he", "his")
+        return "It", "its"
+    return ("She", "her") if she else ("He", "his")
 
 
 def _last_name(name: str, entity: Entity) -> str:

@@ -1,9 +1,9 @@
 """What there is in an invented world: kinds of entity, and the relations between them.
 
 Data, read from schema.toml. In its texts `{s}` stands for the entity that a relation belongs to,
-`{o}` for what it leads to, `{x}` and `{y}` for any way of naming the former, and `{it}`, `{they}`
-and `{their}` for the subject of a passage. What is left out: which entity leads to which (world),
-and how passages and questions are put together (passages, questions).
+`{o}` for what it leads to, `{year}` for the year of the former, `{x}` and `{y}` for any way of
+naming it, and `{it}` and `{their}` for the subject of a passage. What is left out: which entity
+leads to which (world), and how passages and questions are put together (passages, questions).
 """
 
 import tomllib
