@@ -13,6 +13,7 @@ from steper_serve.trajectory import Passage
 
 _OPENINGS = {kind.name: kind.openings for kind in KINDS}
 MOST_SENTENCES = 5
+_PRONOUNS = frozenset(("He", "She", "It", "His", "Her", "Its"))
 
 
 def passage(world: World, entity: Entity) -> Passage:
@@ -99,6 +100,7 @@ def _joined(sentences: list[str]) -> list[str]:
             range(1, len(sentences) - 1), key=lambda i: len(sentences[i] + sentences[i + 1])
         )
         left, right = sentences[first : first + 2]
-        right = right[0].lower() + right[1:] if right.startswith(("He ", "She ", "It ")) else right
+        if right.split()[0] in _PRONOUNS:
+            right = right[0].lower() + right[1:]
         sentences[first : first + 2] = [f"{left[:-1]}; {right}"]
     return sentences

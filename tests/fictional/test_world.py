@@ -75,6 +75,12 @@ def test_passages_have_two_to_five_sentences() -> None:
     assert all(len(p.text.split()) < 120 for p in PASSAGES.values())
 
 
+def test_behind_a_semicolon_only_names_have_capitals() -> None:
+    joined = re.findall(r"; (\w+)", " ".join(p.text for p in PASSAGES.values()))
+    assert {word for word in joined if word in {"he", "she", "her", "his"}}
+    assert not {word for word in joined if word in {"He", "She", "It", "His", "Her", "Its"}}
+
+
 def test_a_fact_is_told_in_several_ways() -> None:
     told = Counter(
         re.sub(r"[A-Z][a-z]+( [A-Z][a-z]+)*|\d+", "X", sentence)
