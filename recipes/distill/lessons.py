@@ -55,6 +55,7 @@ def _taught(
     if lesson.name == "loop":
         steps = {"max_steps": config.max_steps, "top_k": config.top_k}
         rows = loop(world, settings.strategies, number, **steps)
+        rows = _in_turn(rows, plan(world, number * lesson.plans), lesson.plans)
     elif lesson.name == "pairs":
         rows = readings.pairs(world, number, lesson.passages)
         lm_weight = 0.0  # nothing is to be learnt from random names themselves
@@ -67,6 +68,15 @@ def _taught(
     for one in renamed(world, settings, rows):
         samples = tokenizer.samples(one, "next")
         yield [replace(sample, lm_weight=lm_weight) for sample in samples]
+
+
+def _in_turn(
+    questions: Iterator[list[Text]], others: Iterator[list[Text]], number: int
+) -> Iterator[list[Text]]:
+    """Each of `questions` with so many of the `others` behind it."""
+    for question in questions:
+        yield question
+        yield from islice(others, number)
 
 
 def _mixed(worlds: Iterator[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:

@@ -273,7 +273,7 @@ _KEYS_OF_LESSONS = {
     "kin": {"name", "tokens", "passages", "facts"} | _SHARES,
     "search": {"name", "tokens"} | _SHARES,
     "plan": {"name", "tokens"},
-    "loop": {"name", "tokens"},
+    "loop": {"name", "tokens", "plans"},
 }
 
 
@@ -285,7 +285,8 @@ class LessonConfig(Section):
     searches found. Of the questions of both, the share `described` is for who or what fits a
     description and the share `missing` for what no passage tells; the share `answered` is to be
     answered at once, not with the fact as a sentence. "plan" is what comes next in the reasoning
-    where nothing was found; "loop" is the gold reasoner's trajectories.
+    where nothing was found; "loop" is the gold reasoner's trajectories, with `plans` questions of
+    "plan" behind each.
     """
 
     name: Literal["pairs", "kin", "search", "plan", "loop"]
@@ -295,6 +296,7 @@ class LessonConfig(Section):
     answered: Share = 0.0
     described: Share = 0.0
     missing: Share = 0.0
+    plans: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _has_no_idle_key(self) -> Self:

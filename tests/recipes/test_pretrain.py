@@ -48,6 +48,7 @@ model = "pretrain:small"
 [student]
 model = "pretrain:small"
 """
+LOOP_WITH_PLANS = 'lessons = [{ name = "loop", plans = 2, tokens = 20000 }]\ncontext = 9000'
 TITLE = re.compile(r"Wikipedia Title: (.*)")
 NAME = re.compile(r"[A-Z][a-z]+")
 TOLD = re.compile(r"[A-Z][a-z]+|\d+")
@@ -222,6 +223,21 @@ def test_worlds_take_turns(tmp_path: Path, tokenizer) -> None:
     batches = lessons.batches(config, config.pretrain["small"], tokenizer)
     rows = list(chain.from_iterable(islice(batches, 2)))
     assert len({bytes(row.ids[:12]) for row in rows}) > 3
+
+
+def test_plans_stand_behind_each_question_of_the_loop(
+    tmp_path: Path, tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons, "_WORLDS_AT_ONCE", 1)
+    file = recipe(tmp_path)
+    text = re.sub(r"lessons = \[.*?\n\]", LOOP_WITH_PLANS, file.read_text(), flags=re.DOTALL)
+    file.write_text(text)
+    config = load(file)
+    batches = lessons.batches(config, config.pretrain["small"], tokenizer)
+    rows = [tokenizer.tokenizer.decode(row.ids) for row in chain.from_iterable(batches)]
+    reads = ["Wikipedia Title: " in row for row in rows]
+    assert reads == ([True, False, False] * len(reads))[: len(reads)]
+    assert len(reads) > 9
 
 
 @pytest.mark.timeout(200)
