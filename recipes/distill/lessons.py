@@ -2,7 +2,7 @@
 
 `pairs`, `kin` and `search` are readings (readings.py); `loop` is the gold reasoner's trajectories
 (gold.py) through the served loop and a real index; `plan` is their thoughts without passages, a
-third as long: which fact comes next, and when the answer. What is left out: training (pretrain.py).
+ninth as long: which fact comes next, and when the answer. What is left out: training (pretrain.py).
 """
 
 import asyncio
