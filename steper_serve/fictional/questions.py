@@ -227,16 +227,16 @@ def _compared(
     greater = draw.random() < 0.5
     template = facts[0].relation.compares[greater]
     if bridge:
-        order = "later" if greater else "first"
-        template = f"Which {bridge.subject} has the {bridge.noun} born {order}, {{x}} or {{y}}?"
+        born = "later" if greater else "first"
+        template = f"Which {bridge.subject} has the {bridge.noun} born {born}, {{x}} or {{y}}?"
     wanted = pair[values.index(max(values) if greater else min(values))]
     low, high = (
         f"{fact.object} ({world.name(fact.subject)})" for fact in sorted(facts, key=_value_of)
     )
-    less = "comes before" if facts[0].relation.object.startswith("year:") else "is less than"
+    order = template.partition(",")[0].split()[-1]
     whose = facts[pair.index(wanted)].subject
     found = f"{world.name(whose)} ({world.name(wanted)})" if bridge else world.name(wanted)
-    conclusion = GoldStep("", world.name(wanted), None, f"{low} {less} {high}: {found}.")
+    conclusion = GoldStep("", world.name(wanted), None, f"Of {low} and {high}, the {order} is {found}.")
     gold = [*(steps or []), *(_compared_step(world, fact) for fact in facts), conclusion]
     return _Plan(template.format(x=x, y=y), _answers(world, wanted), tuple(gold))
 

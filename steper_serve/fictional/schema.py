@@ -51,7 +51,8 @@ class Relation:
         describes: what may stand for the name of `{s}` behind its kind ("set in {o}"). All `tells`
             then begin with what it is described by (`{year}`, `{o}`) and end with `{s}`: who looks
             for it reads on to its name.
-        compares: questions for which of `{x}` and `{y}` has the smaller value, and the greater.
+        compares: questions for which of `{x}` and `{y}` has the smaller value, and the greater; the
+            word before the comma says so.
         same: a question for whether it leads to the same for `{x}` and `{y}`.
     """
 
