@@ -44,14 +44,19 @@ class Corpus:
 class Endpoint:
     """The endpoint at `url` (up to /v1). Each call takes the key to use, "" for none.
 
+    Args:
+        key: used where a call has none.
+
     Every method raises `Failed`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
+        self._key = key
         self._client = openai.AsyncOpenAI(
             base_url=self.url,
-            api_key="none",  # the client insists on one
+            api_key="none",  # the client insists on one, but need not send it
+            default_headers={"Authorization": openai.Omit()},  # type: ignore[dict-item]
             max_retries=0,
             timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         )
@@ -118,7 +123,9 @@ class Endpoint:
             raise Failed(self._problem(error)) from error
 
     def _with(self, key: str) -> openai.AsyncOpenAI:
-        return self._client.with_options(api_key=key) if key else self._client
+        if not (key := key or self._key):
+            return self._client
+        return self._client.with_options(api_key=key, set_default_headers={})
 
     def _problem(self, error: Exception) -> Problem:
         match error:
@@ -143,6 +150,9 @@ _TITLES: Mapping[str | int, tuple[str, str]] = {
     "engine_timeout": ("The engine did not answer in time", "Try again in a moment."),
     "index_unavailable": ("The corpus cannot be searched", "The server's operator has to look."),
     "context_length_exceeded": ("The question is too long", "Ask a shorter one."),
+    "invalid_api_key": ("The key is not accepted", "Enter another key in the settings."),
+    "server_draining": ("The server is ending", "Try again when it is back."),
+    "server_overloaded": ("The server is busy", "Try again in a moment."),
     "model_not_found": ("There is no such strategy", "Choose another one in the settings."),
     400: ("The server refuses the request", "Change what it names."),
     401: ("A key is needed", "Enter the key of this server in the settings."),

@@ -8,7 +8,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from steper_serve.api.app import create_app
-from steper_serve.cli.page import Server, Site
+from steper_serve.cli.page import Site
+from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, url_of
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Loop
