@@ -55,8 +55,7 @@ class Endpoint:
         self._key = key
         self._client = openai.AsyncOpenAI(
             base_url=self.url,
-            api_key="none",  # the client insists on one, but need not send it
-            default_headers={"Authorization": openai.Omit()},  # type: ignore[dict-item]
+            api_key=key or "none",  # the client insists on one, but need not send it
             max_retries=0,
             timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         )
@@ -71,7 +70,10 @@ class Endpoint:
         extra = {"steper": body.pop("steper")}
         try:
             chat = self._with(key).chat.completions
-            async with await chat.create(**body, stream=True, extra_body=extra) as stream:
+            asked = chat.create(
+                **body, stream=True, extra_body=extra, extra_headers=self._headers(key)
+            )
+            async with await asked as stream:
                 async for chunk in stream:
                     for event in _events(chunk):
                         yield event
@@ -115,7 +117,11 @@ class Endpoint:
         return {p.id: read[p.id] for p in wanted}
 
     async def _get(self, path: str, key: str, params: Mapping[str, object] | None = None) -> Any:
-        options: Any = {"params": params or {}, "timeout": _QUICK_SECONDS}
+        options: Any = {
+            "params": params or {},
+            "timeout": _QUICK_SECONDS,
+            "headers": self._headers(key),
+        }
         try:
             client = self._with(key)
             return (await client.get(path, cast_to=httpx.Response, options=options)).json()
@@ -123,9 +129,11 @@ class Endpoint:
             raise Failed(self._problem(error)) from error
 
     def _with(self, key: str) -> openai.AsyncOpenAI:
-        if not (key := key or self._key):
-            return self._client
-        return self._client.with_options(api_key=key, set_default_headers={})
+        return self._client.with_options(api_key=key) if key else self._client
+
+    def _headers(self, key: str) -> dict[str, Any]:
+        """So that a server can tell no key from a wrong one."""
+        return {} if key or self._key else {"Authorization": openai.Omit()}
 
     def _problem(self, error: Exception) -> Problem:
         match error:

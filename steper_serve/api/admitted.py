@@ -79,6 +79,7 @@ class Admitted:
     async def generate(self, effect: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """As the model's, likewise; where time is up, the completion is what there is by then."""
         model = Metered(self.loop.model, self.spend)
+        effect = replace(effect, max_tokens=min(effect.max_tokens, self.limits.max_answer_tokens))
         async with self.admission.slot() as waited:
             end = asyncio.get_running_loop().time() + self.limits.max_seconds - waited
             async with aclosing(_until(end, model.generate(effect))) as parts:

@@ -59,7 +59,7 @@ def make_key(name: str) -> tuple[str, Key]:
     Raises:
         ConfigurationError: `name` cannot be written in a file of keys.
     """
-    _check_name(name, "the name")
+    _check_name(name, f"the name of a key, here {name!r},")
     secret = MADE_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     return secret, Key(name, hashlib.sha256(secret.encode()).digest())
 
@@ -84,7 +84,7 @@ def read_keys(text: str, where: str) -> Iterator[Key]:
 def _read(item: str, number: int, where: str) -> Key:
     name, colon, rest = item.rpartition(":")
     if colon:
-        _check_name(name, f"the name of {where}")
+        _check_name(name, f"{where} has one colon at most, and its name")
     name = name or f"key-{number}"
     if match := _HASHED.fullmatch(rest):
         return Key(name, bytes.fromhex(match[1]))
@@ -99,7 +99,8 @@ def _read(item: str, number: int, where: str) -> Key:
 
 
 def _check_name(name: str, what: str) -> None:
+    # Not told: it may be a part of a key that should not have had a colon.
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{what} is {name!r}: it may have 1 to 64 ASCII letters, digits and . _ @ -"
+            f"{what} may have 1 to 64 ASCII letters, digits and . _ @ -"
         )

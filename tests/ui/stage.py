@@ -16,12 +16,7 @@ from steper_serve.loop import Loop
 from steper_serve.trajectory import Completion, Delta, Generate
 from steper_serve.ui.app import create_page
 from steper_serve.ui.shell import Shell
-from tests.api.serving import QUESTION, THOUGHTS, make_loop
-
-
-def by_step(request: Generate) -> str:
-    """The thought that comes after those that the prompt already holds."""
-    return next((t for t in THOUGHTS if t not in request.prompt.text), "")
+from tests.api.serving import QUESTION, by_step, make_loop
 
 
 class Actor:

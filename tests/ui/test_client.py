@@ -15,8 +15,17 @@ from steper_serve.ui.client import Endpoint, Failed
 from steper_serve.ui.events import Passage
 from steper_serve.ui.request import Ask
 from steper_serve.ui.timeline import Turn
-from tests.api.serving import PASSAGES, QUESTION, THOUGHTS, make_loop, served, served_app, until
-from tests.ui.stage import Actor, by_step
+from tests.api.serving import (
+    PASSAGES,
+    QUESTION,
+    THOUGHTS,
+    by_step,
+    make_loop,
+    served,
+    served_app,
+    until,
+)
+from tests.ui.stage import Actor
 
 
 @asynccontextmanager
