@@ -32,6 +32,8 @@ class Server(uvicorn.Server):
         if self._page is not None:
             self._page.close()
         await super().shutdown(sockets)  # type: ignore[arg-type]
+        if self.force_exit:  # uvicorn leaves this out then, and is told so by its own task
+            await self.lifespan.shutdown()
 
 
 class AnsweringServer(Server):
