@@ -46,13 +46,15 @@ class Vitals:
 def install(app: FastAPI, loop: Loop, admission: Admission, vitals: Vitals) -> None:
     """Add the routes to `app`."""
 
-    @app.api_route("/health", methods=["GET", "HEAD"])
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health")
     async def health() -> dict[str, str]:
         """The process and its engine live; 503 with the reason where it has to be replaced."""
         vitals.check()
         return {"status": "ok"}
 
-    @app.api_route("/ready", methods=["GET", "HEAD"])
+    @app.head("/ready", include_in_schema=False)
+    @app.get("/ready")
     async def ready() -> dict[str, str]:
         """The engine lives, the model is loaded, the index is open, and answers are taken.
 

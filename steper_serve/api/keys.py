@@ -101,6 +101,4 @@ def _read(item: str, number: int, where: str) -> Key:
 def _check_name(name: str, what: str) -> None:
     # Not told: it may be a part of a key that should not have had a colon.
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{what} may have 1 to 64 ASCII letters, digits and . _ @ -"
-        )
+        raise ConfigurationError(f"{what} may have 1 to 64 ASCII letters, digits and . _ @ -")

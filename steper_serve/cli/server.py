@@ -70,26 +70,25 @@ class AnsweringServer(Server):
 
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn: called ten times a second; True ends the server."""
-        if self._admission.draining and self._drained_by is None:
-            self._begin_to_drain()
-        if self._drained_by is not None and (self._is_drained() or self.should_exit):
-            self._admission.stop()
-            self.should_exit = True
         if self._vitals.died is not None:
+            self._admission.drain()  # what is present is told why, and needs no time but for that
+            self._drain_seconds = min(self._drain_seconds, _FLUSH_SECONDS)
+        if self._admission.draining and (self._is_drained() or self.should_exit):
+            self._admission.stop()
             self.should_exit = True
         return await super().on_tick(counter)
 
-    def _begin_to_drain(self) -> None:
-        self._drained_by = asyncio.get_running_loop().time() + self._drain_seconds
+    def _is_drained(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._drained_by is None:
+            self._drained_by = now + self._drain_seconds
+            self._say()
+        return now >= self._drained_by or self._admission.num_present == 0
+
+    def _say(self) -> None:
         if num := self._admission.num_present:
             click.echo(
                 f"Ending: {num} answers may take {self._drain_seconds:g} s more; "
                 "a second signal ends at once",
                 err=True,
             )
-
-    def _is_drained(self) -> bool:
-        late = (
-            self._drained_by is not None and asyncio.get_running_loop().time() >= self._drained_by
-        )
-        return late or self._admission.num_present == 0

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from steper_serve.api.app import create_app
+from steper_serve.api.app import Policy, create_app
 from steper_serve.cli.page import Site
 from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, url_of
@@ -63,12 +63,14 @@ async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> Asy
 
 
 @asynccontextmanager
-async def site(loop: Loop | None = None, **page: object) -> AsyncIterator[str]:
+async def site(
+    loop: Loop | None = None, policy: Policy = Policy(), **page: object
+) -> AsyncIterator[str]:
     """Endpoint and page on one port, as `steper-serve serve` serves them; gives the URL."""
     listener = bind("127.0.0.1", 0)
     url = url_of(listener)
     listener.close()
     shell = create_page(f"{url}/v1", **page)  # type: ignore[arg-type]
-    endpoint = create_app(loop or make_loop(Actor()), examples=[QUESTION])
+    endpoint = create_app(loop or make_loop(Actor()), examples=[QUESTION], policy=policy)
     async with on_port(Site(endpoint, shell), int(url.rpartition(":")[2]), shell) as served:
         yield served
