@@ -19,6 +19,7 @@ schemathesis = pytest.importorskip("schemathesis")
 
 NUM_CASES = 60  # of each operation
 POLICY = Policy(limits=Limits(max_answer_tokens=300))
+_NO_HTTP = "Invalid HTTP request"  # uvicorn's own, of a URL that is too long, say
 DEEP = b"[" * 200_000
 ODD = [
     DEEP,
@@ -56,7 +57,7 @@ def _fuzz(url: str, mode: object) -> Counter[int]:
             statuses[response.status_code] += 1
             assert response.status_code not in range(500, 600), (case, response.text)
             if response.status_code >= 400 and response.request.method != "HEAD":
-                assert response.text.startswith('{"error":'), (case, response.text)
+                assert response.text.startswith(('{"error":', _NO_HTTP)), (case, response.text)
 
         send()
     return statuses

@@ -64,13 +64,15 @@ async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> Asy
 
 @asynccontextmanager
 async def site(
-    loop: Loop | None = None, policy: Policy = Policy(), **page: object
+    loop: Loop | None = None, policy: Policy | None = None, **page: object
 ) -> AsyncIterator[str]:
     """Endpoint and page on one port, as `steper-serve serve` serves them; gives the URL."""
     listener = bind("127.0.0.1", 0)
     url = url_of(listener)
     listener.close()
     shell = create_page(f"{url}/v1", **page)  # type: ignore[arg-type]
-    endpoint = create_app(loop or make_loop(Actor()), examples=[QUESTION], policy=policy)
+    endpoint = create_app(
+        loop or make_loop(Actor()), examples=[QUESTION], policy=policy or Policy()
+    )
     async with on_port(Site(endpoint, shell), int(url.rpartition(":")[2]), shell) as served:
         yield served

@@ -12,10 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, expect
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steper_serve.api.app import create_app
+from steper_serve.api.app import Policy, create_app
+from steper_serve.api.keys import Keyring, make_key
 from steper_serve.errors import EngineUnavailable
 from steper_serve.trajectory import Generate
 from steper_serve.ui.app import create_page
