@@ -5,10 +5,12 @@ Over a real socket; a failure of the server would be a 500, whose shape OpenAI's
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 
 from steper_serve.api.app import Policy
 from steper_serve.api.limits import Limits
@@ -17,7 +19,7 @@ from tests.api.serving import by_step, make_loop, served
 
 schemathesis = pytest.importorskip("schemathesis")
 
-NUM_CASES = 60  # of each operation
+NUM_CASES = 150  # of each operation
 POLICY = Policy(limits=Limits(max_answer_tokens=300))
 _NO_HTTP = "Invalid HTTP request"  # uvicorn's own, of a URL that is too long, say
 DEEP = b"[" * 200_000
@@ -59,7 +61,8 @@ def _fuzz(url: str, mode: object) -> Counter[int]:
             if response.status_code >= 400 and response.request.method != "HEAD":
                 assert response.text.startswith(('{"error":', _NO_HTTP)), (case, response.text)
 
-        send()
+        with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+            send()
     return statuses
 
 
@@ -69,7 +72,6 @@ async def test_no_request_is_a_failure(mode: str) -> None:
     loop = make_loop(ScriptedModel(by_step))
     async with served(loop, policy=POLICY) as url:
         statuses = await asyncio.to_thread(_fuzz, url, schemathesis.GenerationMode[mode])
-    print(mode, dict(statuses))
     refused = sum(num for status, num in statuses.items() if 400 <= status < 500)
     assert refused >= 200 or mode == "POSITIVE"
 
