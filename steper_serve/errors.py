@@ -16,10 +16,14 @@ class SteperError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_seconds: float | None = None
+    ) -> None:
+        """`retry_seconds`: when to try again, where that is known (`Retry-After`)."""
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_seconds = retry_seconds
         self.steps: tuple[Step, ...] = ()
 
 
@@ -69,11 +73,80 @@ class PassageNotFound(InvalidRequest):
     code = "passage_not_found"
 
 
+class KeyMissing(InvalidRequest):
+    """The server wants an API key and the request has none."""
+
+    status = 401
+    code = "missing_api_key"
+
+
+class KeyRefused(InvalidRequest):
+    """The request's API key is none of the server's."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class OriginRefused(InvalidRequest):
+    """A browser sent the request for a web page that is not allowed to ask."""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request's body has more bytes than the server reads."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class BodyTooSlow(InvalidRequest):
+    """The request's body did not come in time."""
+
+    status = 408
+    code = "body_too_slow"
+
+
+class RequestRateExceeded(SteperError):
+    """The key has asked as often in this minute as it may."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
+class TokenRateExceeded(SteperError):
+    """The key has used as many tokens in this minute as it may."""
+
+    status = 429
+    type = "tokens"
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(SteperError):
+    """As many answers run and wait as the server takes; a later try may be taken."""
+
+    status = 503
+    code = "server_overloaded"
+
+
+class Draining(SteperError):
+    """The server is ending: it takes no new answers, and ends those that take too long."""
+
+    status = 503
+    code = "server_draining"
+
+
 class EngineUnavailable(SteperError):
     """The engine is not ready, is down, or cannot be reached; a later try may work."""
 
     status = 503
     code = "engine_unavailable"
+
+
+class EngineDied(EngineUnavailable):
+    """The engine has ended and will not come back: its process has to be started anew."""
 
 
 class EngineFailed(SteperError):

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -30,6 +31,16 @@ _OTHER_VARIABLES = frozenset({"CONFIG", "DATA_DIR"})
 _OF_KUBERNETES = re.compile(r"(^|_)SERVICE_(HOST|PORT)|(^|_)PORT_\d+_(TCP|UDP)")
 
 EngineArg = bool | int | float | str
+
+
+def _separated(value: Any) -> Any:
+    """A text of several, separated by commas or spaces, as a list."""
+    return (
+        [item for item in re.split(r"[\s,]+", value) if item] if isinstance(value, str) else value
+    )
+
+
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#]+)$")]
 
 
 class Settings(BaseSettings):
@@ -49,6 +60,22 @@ class Settings(BaseSettings):
     page: bool = True
     results: Path | None = None
     examples: Path | None = None
+
+    api_keys: SecretStr | None = None
+    api_keys_file: Path | None = None
+    allow_unauthenticated: bool = False
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)] = ()
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+
+    max_running: Annotated[int, Field(ge=1)] = 128
+    max_queued: Annotated[int, Field(ge=0)] = 256
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 2**20
+    max_messages: Annotated[int, Field(ge=1)] = 500
+    max_question_characters: Annotated[int, Field(ge=1)] = 10_000
+    max_answer_tokens: Annotated[int, Field(ge=1)] = 8192
+    client_seconds: Annotated[float, Field(gt=0)] = 30.0
+    drain_seconds: Annotated[float, Field(ge=0)] = 25.0
 
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
     max_steps: Annotated[int, Field(ge=1, le=10)] = 5

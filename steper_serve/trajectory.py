@@ -276,7 +276,12 @@ class LanguageModel(Protocol):
         ...
 
     async def check(self) -> None:
-        """Return if the engine can serve; raise EngineUnavailable saying why otherwise."""
+        """Return if the engine can serve.
+
+        Raises:
+            EngineUnavailable: it cannot, for the reason told; EngineDied, which is one, if it
+                never will again.
+        """
         ...
 
 

@@ -138,6 +138,8 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
         ("style = 'fancy'", "`style`"),
         ("max_model_len = 63", "`max_model_len`"),
         ("kv_cache_gib = 0", "`kv_cache_gib`"),
+        ("cors_origins = 'https://a.example/page'", "`cors_origins`"),
+        ("max_running = 0", "`max_running`"),
         ("engine_args = 'x=1'", "`engine_args`"),
         ("engine_args = {x = [1]}", "`engine_args` in steper.toml: input should be a valid str"),
         ("max_steps = = 1", "cannot read the settings (steper.toml)"),
@@ -202,6 +204,23 @@ def test_a_key_is_never_shown(monkeypatch):
         load_settings(None, {})
     assert "`endpoint_key`" in str(refused.value)
     assert "31415926" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given", ["https://a.example,http://b:80", " https://a.example  http://b:80"]
+)
+def test_origins_are_several_in_one_text_or_a_list(monkeypatch, given):
+    both = ("https://a.example", "http://b:80")
+    write('cors_origins = ["*"]')
+    assert load_settings(None, {}).cors_origins == ("*",)
+    monkeypatch.setenv("STEPER_CORS_ORIGINS", given)
+    assert load_settings(None, {}).cors_origins == both
+    assert load_settings(None, {"cors_origins": "null://x"}).cors_origins == ("null://x",)
+
+
+def test_api_keys_are_never_shown(monkeypatch):
+    monkeypatch.setenv("STEPER_API_KEYS", "sk-secret")
+    assert "sk-secret" not in repr(load_settings(None, {}))
 
 
 def test_settings_are_frozen():

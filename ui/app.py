@@ -30,6 +30,7 @@ def create_page(
     top_k: int = 4,
     report: Callable[[], str] | None = None,
     look_seconds: float = 10.0,
+    key: str = "",
 ) -> Shell:
     """The page as an ASGI application, to be served at `/`.
 
@@ -42,9 +43,10 @@ def create_page(
         report: makes a page of benchmark results, as HTML, or raises `Failed`; called when its
             tab is opened, in a thread. None if there are no results.
         look_seconds: how often an open page looks whether the endpoint is ready.
+        key: API key that is used for whoever gives none.
     """
     _without_statistics()
-    client = Endpoint(endpoint)
+    client = Endpoint(endpoint, key)
     default = Ask("", max_steps=max_steps, top_k=top_k)
     with gr.Blocks(title="StepER Serve", analytics_enabled=False, fill_width=True) as blocks:
         light = _header()

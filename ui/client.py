@@ -44,14 +44,18 @@ class Corpus:
 class Endpoint:
     """The endpoint at `url` (up to /v1). Each call takes the key to use, "" for none.
 
+    Args:
+        key: used where a call has none.
+
     Every method raises `Failed`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
+        self._key = key
         self._client = openai.AsyncOpenAI(
             base_url=self.url,
-            api_key="none",  # the client insists on one
+            api_key=key or "none",  # the client insists on one, but need not send it
             max_retries=0,
             timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         )
@@ -66,7 +70,10 @@ class Endpoint:
         extra = {"steper": body.pop("steper")}
         try:
             chat = self._with(key).chat.completions
-            async with await chat.create(**body, stream=True, extra_body=extra) as stream:
+            asked = chat.create(
+                **body, stream=True, extra_body=extra, extra_headers=self._headers(key)
+            )
+            async with await asked as stream:
                 async for chunk in stream:
                     for event in _events(chunk):
                         yield event
@@ -110,7 +117,11 @@ class Endpoint:
         return {p.id: read[p.id] for p in wanted}
 
     async def _get(self, path: str, key: str, params: Mapping[str, object] | None = None) -> Any:
-        options: Any = {"params": params or {}, "timeout": _QUICK_SECONDS}
+        options: Any = {
+            "params": params or {},
+            "timeout": _QUICK_SECONDS,
+            "headers": self._headers(key),
+        }
         try:
             client = self._with(key)
             return (await client.get(path, cast_to=httpx.Response, options=options)).json()
@@ -119,6 +130,10 @@ class Endpoint:
 
     def _with(self, key: str) -> openai.AsyncOpenAI:
         return self._client.with_options(api_key=key) if key else self._client
+
+    def _headers(self, key: str) -> dict[str, Any]:
+        """So that a server can tell no key from a wrong one."""
+        return {} if key or self._key else {"Authorization": openai.Omit()}
 
     def _problem(self, error: Exception) -> Problem:
         match error:
@@ -143,6 +158,9 @@ _TITLES: Mapping[str | int, tuple[str, str]] = {
     "engine_timeout": ("The engine did not answer in time", "Try again in a moment."),
     "index_unavailable": ("The corpus cannot be searched", "The server's operator has to look."),
     "context_length_exceeded": ("The question is too long", "Ask a shorter one."),
+    "invalid_api_key": ("The key is not accepted", "Enter another key in the settings."),
+    "server_draining": ("The server is ending", "Try again when it is back."),
+    "server_overloaded": ("The server is busy", "Try again in a moment."),
     "model_not_found": ("There is no such strategy", "Choose another one in the settings."),
     400: ("The server refuses the request", "Change what it names."),
     401: ("A key is needed", "Enter the key of this server in the settings."),

@@ -1,25 +1,67 @@
-"""The HTTP application: OpenAI-compatible chat, models, the corpus, health.
+"""The HTTP application: OpenAI-compatible chat, models, the corpus, health, and who may ask.
 
 `create_app` takes a ready `Loop` and adds the outside; it starts nothing and loads no model.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from openai.types import Model
+from starlette.middleware.cors import CORSMiddleware
 
 import steper_serve
-from steper_serve.api import chat, errors, passages, raw
+from steper_serve.api import chat, errors, health, passages, raw
+from steper_serve.api.access import Access, caller_of
+from steper_serve.api.admission import Admission
+from steper_serve.api.admitted import Admitted
+from steper_serve.api.guard import ANSWERS, Guard
+from steper_serve.api.health import Vitals
+from steper_serve.api.keys import Keyring
+from steper_serve.api.limits import Limits
+from steper_serve.api.rates import RATED, Rates
 from steper_serve.api.request import MODELS, RAW_MODEL, ChatRequest, check
 from steper_serve.api.streams import event_stream, unless_gone
 from steper_serve.errors import ModelNotFound
 from steper_serve.loop import Loop
 
+# What a page of another origin may read of a response's headers, where it may ask at all.
+_SHOWN = (
+    "retry-after",
+    *(f"x-ratelimit-{n}-{of}" for n in ("limit", "remaining", "reset") for of in RATED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may ask, and how much.
+
+    Args:
+        keys: API keys; without any, everybody may.
+        origins: web pages that may ask from a browser; see `access`.
+        limits: of one request.
+        requests_per_minute: of one key, or of all together where there are no keys.
+        tokens_per_minute: likewise.
+    """
+
+    keys: Keyring = field(default_factory=Keyring)
+    origins: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
 
 def create_app(
-    loop: Loop, *, public_url: str | None = None, examples: Sequence[str] = ()
+    loop: Loop,
+    *,
+    public_url: str | None = None,
+    examples: Sequence[str] = (),
+    policy: Policy = Policy(),
+    admission: Admission | None = None,
+    vitals: Vitals | None = None,
 ) -> FastAPI:
     """The application that answers with `loop`.
 
@@ -27,22 +69,35 @@ def create_app(
         loop: model, index and defaults.
         public_url: the address that citations point to; by default the one a request came to.
         examples: questions that the corpus answers, for whoever does not know it.
+        policy: who may ask, and how much.
+        admission: bounds on answers, for whoever ends the server.
+        vitals: what is known of the engine, for whoever watches it.
     """
     app = FastAPI(title="StepER Serve", version=steper_serve.__version__)
     created = int(time.time())
+    admission = admission or Admission()
+    rates = Rates(policy.requests_per_minute, policy.tokens_per_minute)
     errors.install(app)
     passages.install(app, loop, examples)
+    health.install(app, loop, admission, vitals or Vitals())
+    _protect(app, policy, admission, rates)
 
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post(ANSWERS, response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer the last user message. Earlier turns are accepted and not used."""
         check(body)
+        policy.limits.check(body)
         base_url = public_url or str(request.base_url)
+        spend = partial(rates.spend, caller_of(request.scope))
+        admitted = Admitted(loop, admission, policy.limits, spend)
         if body.stream:
-            frames = raw.stream(loop, body) if _raw(body) else chat.stream(loop, body, base_url)
-            return await event_stream(request, frames)
-        work = raw.answer(loop, body) if _raw(body) else chat.answer(loop, body, base_url)
-        whole = await unless_gone(request, work)
+            if _raw(body):
+                return await event_stream(request, raw.stream(admitted, body))
+            return await event_stream(request, chat.stream(admitted, body, base_url))
+        whole = await unless_gone(
+            request,
+            raw.answer(admitted, body) if _raw(body) else chat.answer(admitted, body, base_url),
+        )
         return Response(whole.model_dump_json(exclude_unset=True), media_type="application/json")
 
     @app.get("/v1/models")
@@ -57,18 +112,21 @@ def create_app(
             raise ModelNotFound(f"there is no model {id!r}; there are {', '.join(MODELS)}")
         return _model(id, created)
 
-    @app.api_route("/health", methods=["GET", "HEAD"])
-    async def health() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @app.api_route("/ready", methods=["GET", "HEAD"])
-    async def ready() -> dict[str, str]:
-        """The engine can serve; 503 with the reason otherwise."""
-        await loop.model.check()
-        return {"status": "ready"}
-
     return app
+
+
+def _protect(app: FastAPI, policy: Policy, admission: Admission, rates: Rates) -> None:
+    """What each request passes, the last first."""
+    app.add_middleware(Guard, admission=admission, rates=rates, limits=policy.limits)
+    app.add_middleware(Access, keys=policy.keys, origins=policy.origins)
+    if policy.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=policy.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=_SHOWN,
+        )
 
 
 def _raw(body: ChatRequest) -> bool:

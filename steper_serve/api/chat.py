@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from openai.types.chat import ChatCompletion
 
+from steper_serve.api.admitted import Admitted
 from steper_serve.api.errors import error_frame
 from steper_serve.api.reply import (
     ReasoningText,
@@ -19,12 +20,12 @@ from steper_serve.api.request import ChatRequest, read_ask
 from steper_serve.api.streams import DONE, frame
 from steper_serve.drivers import Event, Wrote
 from steper_serve.errors import SteperError
-from steper_serve.loop import Ask, Loop
+from steper_serve.loop import Ask
 from steper_serve.trace import Clockwork, event_json, result_json, trace_json
 from steper_serve.trajectory import Trajectory
 
 
-async def answer(loop: Loop, request: ChatRequest, base_url: str) -> ChatCompletion:
+async def answer(admitted: Admitted, request: ChatRequest, base_url: str) -> ChatCompletion:
     """The whole answer to a checked request."""
     start = time.perf_counter()
     reply, reasoning, clockwork = Reply(request.model), ReasoningText(), Clockwork()
@@ -34,7 +35,7 @@ async def answer(loop: Loop, request: ChatRequest, base_url: str) -> ChatComplet
         if isinstance(event, Wrote):
             reasoning.add(event)
 
-    trajectory = await loop.run(read_ask(request), watch)
+    trajectory = await admitted.run(read_ask(request), watch)
     seconds = time.perf_counter() - start
     return reply.whole(
         content_of(trajectory),
@@ -46,7 +47,9 @@ async def answer(loop: Loop, request: ChatRequest, base_url: str) -> ChatComplet
     )
 
 
-async def stream(loop: Loop, request: ChatRequest, base_url: str) -> AsyncGenerator[bytes, None]:
+async def stream(
+    admitted: Admitted, request: ChatRequest, base_url: str
+) -> AsyncGenerator[bytes, None]:
     """The answer to a checked request as Server-Sent Events, as it comes.
 
     The first item comes with the first text (with a trace, with the first event), and what
@@ -55,7 +58,7 @@ async def stream(loop: Loop, request: ChatRequest, base_url: str) -> AsyncGenera
     opened = False
     held = b""
     try:
-        async with aclosing(_frames(loop, request, base_url)) as frames:
+        async with aclosing(_frames(admitted, request, base_url)) as frames:
             async for item, opens in frames:
                 held += item
                 if opened := opened or opens:
@@ -69,13 +72,13 @@ async def stream(loop: Loop, request: ChatRequest, base_url: str) -> AsyncGenera
 
 
 async def _frames(
-    loop: Loop, request: ChatRequest, base_url: str
+    admitted: Admitted, request: ChatRequest, base_url: str
 ) -> AsyncGenerator[tuple[bytes, bool], None]:
     """Each frame, and whether it is text."""
     start = time.perf_counter()
     reply, reasoning, trace = Reply(request.model), ReasoningText(), request.options.trace
     yield frame(reply.chunk(role="assistant", content="")), False
-    async with aclosing(_follow(loop, read_ask(request))) as events:
+    async with aclosing(_follow(admitted, read_ask(request))) as events:
         async for event in events:
             if isinstance(event, Trajectory):
                 trajectory = event
@@ -95,13 +98,13 @@ async def _frames(
         yield frame(reply.usage_chunk(trajectory.usage)), True
 
 
-async def _follow(loop: Loop, ask: Ask) -> AsyncGenerator[Event | Trajectory, None]:
+async def _follow(admitted: Admitted, ask: Ask) -> AsyncGenerator[Event | Trajectory, None]:
     """The events of a running answer as they happen and, last, its trajectory.
 
     Closing this ends the answer: its task is cancelled and the engine's request aborted.
     """
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
-    task = asyncio.create_task(loop.run(ask, queue.put_nowait))
+    task = asyncio.create_task(admitted.run(ask, queue.put_nowait))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         while (event := await queue.get()) is not None:

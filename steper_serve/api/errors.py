@@ -4,6 +4,7 @@ An error from inside a loop carries the steps that were finished before it.
 """
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -42,6 +43,14 @@ def error_frame(error: SteperError) -> bytes:
     return b"data: " + json.dumps(error_json(error)).encode() + b"\n\n"
 
 
+def error_response(error: SteperError) -> Response:
+    """An error as a response, with when to try again and how to name a key."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.retry_seconds is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_seconds))
+    return JSONResponse(error_json(error), error.status, headers)
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer every failure in this shape."""
     app.add_exception_handler(SteperError, _steper_error)
@@ -53,7 +62,7 @@ def install(app: FastAPI) -> None:
 
 async def _steper_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SteperError)  # noqa: S101 - for the type checker
-    return JSONResponse(error_json(error), error.status)
+    return error_response(error)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

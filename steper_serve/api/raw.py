@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from openai.types.chat import ChatCompletion
 
+from steper_serve.api.admitted import Admitted
 from steper_serve.api.errors import error_frame
 from steper_serve.api.reply import Reply
 from steper_serve.api.request import ChatRequest
@@ -21,21 +22,21 @@ from steper_serve.trajectory import Completion, Delta, Generate, Prompt, Usage
 DEFAULT_MAX_TOKENS = 256
 
 
-async def answer(loop: Loop, request: ChatRequest) -> ChatCompletion:
+async def answer(admitted: Admitted, request: ChatRequest) -> ChatCompletion:
     """The whole completion of a checked request."""
-    async with aclosing(loop.model.generate(_effect(loop, request))) as output:
+    async with aclosing(admitted.generate(_effect(admitted.loop, request))) as output:
         async for part in output:
             if isinstance(part, Completion):
                 done = part
     return Reply(request.model).whole(done.text, done.finish_reason, _usage(done))
 
 
-async def stream(loop: Loop, request: ChatRequest) -> AsyncGenerator[bytes, None]:
+async def stream(admitted: Admitted, request: ChatRequest) -> AsyncGenerator[bytes, None]:
     """The completion of a checked request as Server-Sent Events, as it comes."""
     reply = Reply(request.model)
     held = frame(reply.chunk(role="assistant", content=""))
     try:
-        async with aclosing(loop.model.generate(_effect(loop, request))) as output:
+        async with aclosing(admitted.generate(_effect(admitted.loop, request))) as output:
             async for part in output:
                 if isinstance(part, Delta):
                     yield held + frame(reply.chunk(content=part.text))
@@ -54,7 +55,7 @@ async def stream(loop: Loop, request: ChatRequest) -> AsyncGenerator[bytes, None
 
 def _effect(loop: Loop, request: ChatRequest) -> Generate:
     # A lone surrogate is valid in JSON and in no text.
-    said = "\n\n".join(m.text for m in request.messages).encode(errors="replace").decode()
+    said = request.asked.encode(errors="replace").decode()
     if not said.strip():
         raise InvalidRequest("the messages are empty", param="messages")
     if len(said) > loop.format.max_prompt_tokens * MOST_CHARACTERS_A_TOKEN:

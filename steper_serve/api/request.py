@@ -120,6 +120,13 @@ class ChatRequest(BaseModel):
         return self.max_completion_tokens or self.max_tokens
 
     @property
+    def asked(self) -> str:
+        """The last user turn; all turns where no loop runs."""
+        if self.model == RAW_MODEL:
+            return "\n\n".join(message.text for message in self.messages)
+        return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
+
+    @property
     def sampling(self) -> Sampling:
         """Greedy unless a temperature is asked for: a loop's steps build on each other."""
         top_p = 1.0 if self.top_p is None else self.top_p

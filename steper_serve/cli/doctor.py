@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from steper_serve.cli.options import loop_options, model_options, settings_from
+from steper_serve.cli import guarding
+from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
 from steper_serve.cli.wiring import index_directory, model_name, runs_eagerly
 from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.retrieval.bm25 import Bm25Retriever
@@ -23,10 +24,11 @@ _PACKAGES = ("tantivy", "transformers", "openai", "fastapi", "pydantic-settings"
 
 
 @click.command()
+@guard_options
 @model_options
 @loop_options
 def doctor(**flags: Any) -> None:
-    """Check the installation, the model and the index; exit code 1 if something is wrong."""
+    """Check installation, access, model and index; exit code 1 if something is wrong."""
     healthy = True
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("python", _python),
@@ -52,7 +54,8 @@ def _settings_checks(flags: dict[str, Any]) -> Iterator[tuple[str, Callable[[], 
 
         yield "settings", fail
         return
-    yield "settings", lambda: f"strategy {settings.strategy}, {settings.host}:{settings.port}"
+    yield "settings", lambda: f"strategy {settings.strategy}"
+    yield "access", lambda: guarding.described(settings)
     yield "engine", lambda: _engine(settings)
     yield "model", lambda: _model(settings)
     yield "prompts", lambda: _prompts(settings)

@@ -16,6 +16,7 @@ from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
 from steper_serve.cli.fictional import fictional
 from steper_serve.cli.index import index
+from steper_serve.cli.key import key
 from steper_serve.cli.serve import serve
 from steper_serve.cli.ui import ui
 from steper_serve.errors import SteperError
@@ -38,5 +39,5 @@ def main() -> None:
 
 for command in (load, page, paper, peer, peers, replay, retrieval):
     bench.add_command(command)
-for command in (serve, ui, ask, index, fictional, distill, bench, doctor):
+for command in (serve, ui, ask, key, index, fictional, distill, bench, doctor):
     main.add_command(command)

@@ -48,7 +48,11 @@ _LOOP = (
     click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="Default: ircot."),
     click.option("--max-steps", type=int, help="Most steps, 1 to 10 (default 5)."),
     click.option("--top-k", type=int, help="Passages per search, 1 to 20 (default 4)."),
-    click.option("--max-seconds", type=float, help="Time budget of an answer."),
+    click.option(
+        "--max-seconds",
+        type=float,
+        help="Time budget of an answer; a served request may ask for less (there: default 600).",
+    ),
     click.option(
         "--style",
         type=click.Choice(["auto", "student", "few-shot"]),
@@ -60,6 +64,48 @@ _LOOP = (
         help="Folder with your own ircot.toml, self-ask.toml and direct.toml.",
     ),
 )
+_GUARD = (
+    click.option("--host", help="Address to serve on (default 127.0.0.1)."),
+    click.option("--port", type=int, help="Port to serve on (default 8000; 0 takes a free one)."),
+    click.option(
+        "--api-keys-file",
+        type=click.Path(path_type=Path),
+        help="File of API keys, as `steper-serve key` makes them (STEPER_API_KEYS holds them too).",
+    ),
+    click.option(
+        "--allow-unauthenticated/--no-allow-unauthenticated",
+        default=None,
+        help="Serve others than this machine although no key is set.",
+    ),
+    click.option(
+        "--cors-origins",
+        metavar="ORIGIN,…",
+        help="Web origins whose pages may ask from a browser, or * (default: none).",
+    ),
+    click.option("--requests-per-minute", type=int, help="Answers that a key may ask for."),
+    click.option("--tokens-per-minute", type=int, help="Tokens that a key may use."),
+    click.option("--max-running", type=int, help="Answers at one time (default 128)."),
+    click.option("--max-queued", type=int, help="Answers waiting beyond these (default 256)."),
+    click.option("--max-body-bytes", type=int, help="Size of a request (default 1 MiB)."),
+    click.option("--max-messages", type=int, help="Messages in a request (default 500)."),
+    click.option("--max-question-characters", type=int, help="Of a question (default 10000)."),
+    click.option("--max-answer-tokens", type=int, help="Tokens of an answer (default 8192)."),
+    click.option(
+        "--client-seconds",
+        type=float,
+        help="Within which a client must send its request, and read what it is sent (default 30).",
+    ),
+    click.option(
+        "--drain-seconds",
+        type=float,
+        help="Within which running answers must end after a signal (default 25).",
+    ),
+)
+
+
+def guard_options(command: F) -> F:
+    """Flags that say where a server listens, to whom, and how much it takes."""
+    return add(command, _GUARD)
 
 
 def model_options(command: F) -> F:
@@ -79,8 +125,7 @@ def settings_from(flags: dict[str, Any]) -> Settings:
         ConfigurationError: any of them is wrong.
     """
     config = flags.pop("config", None)
-    given = flags.pop("engine_args", ())
-    if given:
+    if given := flags.pop("engine_args", ()):
         flags["engine_args"] = _engine_args(given)
     return load_settings(config, flags)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from steper_serve import questions
@@ -40,20 +39,6 @@ class Site:
         await (self._endpoint if here else self._page)(scope, receive, send)
 
 
-class Server(uvicorn.Server):
-    """Ends although pages are open, each of which holds a connection for as long as it is."""
-
-    def __init__(self, config: uvicorn.Config, page: "Shell | None") -> None:
-        super().__init__(config)
-        self._page = page
-
-    async def shutdown(self, sockets: object = None) -> None:
-        """See uvicorn."""
-        if self._page is not None:
-            self._page.close()
-        await super().shutdown(sockets)  # type: ignore[arg-type]
-
-
 def open_page(settings: Settings, port: int, report: Callable[[], str] | None) -> "Shell":
     """The page of a server that listens on `port`."""
     return make_page(
@@ -72,12 +57,13 @@ def make_page(
     max_steps: int = 5,
     top_k: int = 4,
     report: Callable[[], str] | None = None,
+    key: str = "",
 ) -> "Shell":
     """`ui.app.create_page`; importing Gradio takes two seconds."""
     from steper_serve.ui.app import create_page
 
     return create_page(
-        endpoint, shown_url=shown_url, max_steps=max_steps, top_k=top_k, report=report
+        endpoint, shown_url=shown_url, max_steps=max_steps, top_k=top_k, report=report, key=key
     )
 
 

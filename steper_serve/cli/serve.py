@@ -13,17 +13,21 @@ import click
 import uvicorn
 import uvloop
 
-from steper_serve.api.app import create_app
-from steper_serve.cli.options import loop_options, model_options, settings_from
-from steper_serve.cli.page import Server, Site, examples_of, open_page, report_of
+from steper_serve.api.app import Policy, create_app
+from steper_serve.api.connections import dropping_after
+from steper_serve.api.health import Vitals
+from steper_serve.cli.guarding import admission_of, policy_of
+from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
+from steper_serve.cli.page import Site, examples_of, open_page, report_of
+from steper_serve.cli.server import AnsweringServer
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
 from steper_serve.cli.wiring import model_name, open_loop
 from steper_serve.settings import Settings
+from steper_serve.trajectory import LanguageModel
 
 
 @click.command()
-@click.option("--host", help="Address to serve on (default 127.0.0.1).")
-@click.option("--port", type=int, help="Port to serve on (default 8000; 0 takes a free one).")
+@guard_options
 @click.option("--public-url", help="Address that citations point to, behind a proxy.")
 @click.option("--page/--no-page", default=None, help="Serve the page at / too (default: yes).")
 @click.option(
@@ -42,25 +46,38 @@ def serve(**flags: Any) -> None:
     """Serve the OpenAI-compatible endpoint, and the page at /.
 
     Each flag is also an environment variable (STEPER_PORT) and a key of the TOML file.
+    Exit code 1 where the engine dies.
     """
     settings = settings_from(flags)
+    policy = policy_of(settings)
     signal.signal(signal.SIGTERM, _end_at_once)
     # Before the model is loaded, so that a taken port is told at once.
     listener = bind(settings.host, settings.port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener))
+        runner.run(_serve(settings, policy, listener))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(settings: Settings, policy: Policy, listener: socket.socket) -> None:
     start = time.monotonic()
     click.echo(f"Loading {model_name(settings)} …", err=True)
     examples = examples_of(settings)
     report = None if settings.results is None else report_of(settings.results)
     async with open_loop(settings) as loop:
         page = open_page(settings, listener.getsockname()[1], report) if settings.page else None
-        app = create_app(loop, public_url=settings.public_url, examples=examples)
+        admission, vitals = admission_of(settings), Vitals()
+        app = create_app(
+            loop,
+            public_url=settings.public_url,
+            examples=examples,
+            policy=policy,
+            admission=admission,
+            vitals=vitals,
+        )
         config = uvicorn.Config(
-            app if page is None else Site(app, page), log_level="warning", access_log=False
+            app if page is None else Site(app, page),
+            http=dropping_after(settings.client_seconds),
+            log_level="warning",
+            access_log=False,
         )
         url = url_of(listener)
         # From here on a client that comes at once is kept waiting, not refused.
@@ -72,8 +89,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         )
         if page is not None:
             click.echo(f"The page: {url}", err=True)
+        server = AnsweringServer(config, page, admission, vitals, settings.drain_seconds)
+        await _watched(server, listener, vitals, None if settings.endpoint else loop.model)
+    vitals.check()
+
+
+async def _watched(
+    server: AnsweringServer, listener: socket.socket, vitals: Vitals, model: LanguageModel | None
+) -> None:
+    """Serve until a signal or, where the engine is in this process, its death."""
+    watching = model and asyncio.create_task(vitals.watch(model))
+    try:
         with signals_end_the_server_only():
-            await Server(config, page).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
+    finally:
+        if watching:
+            watching.cancel()
 
 
 def _end_at_once(number: int, frame: object) -> None:

@@ -9,7 +9,10 @@ import click
 import uvicorn
 import uvloop
 
-from steper_serve.cli.page import Server, make_page, report_of
+from steper_serve.cli.bench import key_of
+from steper_serve.cli.guarding import check_exposure
+from steper_serve.cli.page import make_page, report_of
+from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
 
 
@@ -28,23 +31,47 @@ from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
     type=click.Path(path_type=Path),
     help="Folder with results of `steper-serve bench`, to show.",
 )
-def ui(endpoint: str, host: str, port: int, results: Path | None) -> None:
+@click.option(
+    "--key-env",
+    metavar="VARIABLE",
+    help="Environment variable with an API key to use for whoever gives the page none.",
+)
+@click.option(
+    "--allow-unauthenticated",
+    is_flag=True,
+    help="Serve others than this machine, although the page itself asks nobody who they are.",
+)
+def ui(
+    endpoint: str,
+    host: str,
+    port: int,
+    results: Path | None,
+    key_env: str | None,
+    allow_unauthenticated: bool,
+) -> None:
     """Serve the page alone, for an endpoint that runs elsewhere.
 
-    The endpoint may come and go: the page says so.
+    The endpoint may come and go: the page says so. Where it wants a key, the page asks for one.
     """
     if not endpoint.startswith(("http://", "https://")):
         raise click.BadParameter(
             f"{endpoint!r} is no URL: http://HOST:PORT/v1", param_hint="--endpoint"
         )
+    if not allow_unauthenticated:
+        check_exposure(
+            host, "the page shows them what the endpoint shows it: say --allow-unauthenticated"
+        )
+    key = key_of(key_env) or ""
     report = None if results is None else report_of(results)
     listener = bind(host, port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(endpoint.rstrip("/"), listener, report))
+        runner.run(_serve(endpoint.rstrip("/"), listener, report, key))
 
 
-async def _serve(endpoint: str, listener: socket.socket, report: Callable[[], str] | None) -> None:
-    page = make_page(endpoint, shown_url=endpoint, report=report)
+async def _serve(
+    endpoint: str, listener: socket.socket, report: Callable[[], str] | None, key: str
+) -> None:
+    page = make_page(endpoint, shown_url=endpoint, report=report, key=key)
     config = uvicorn.Config(page, log_level="warning", access_log=False)
     listener.listen(config.backlog)
     click.echo(f"Ready: {url_of(listener)} (asks {endpoint}; end with Ctrl-C)", err=True)

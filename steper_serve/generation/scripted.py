@@ -7,7 +7,13 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
-from steper_serve.errors import EngineFailed, EngineUnavailable, PromptTooLong, SteperError
+from steper_serve.errors import (
+    EngineDied,
+    EngineFailed,
+    EngineUnavailable,
+    PromptTooLong,
+    SteperError,
+)
 from steper_serve.trajectory import Completion, Delta, FinishReason, Generate
 
 Response = str | SteperError
@@ -38,6 +44,7 @@ class ScriptedModel:
         self._num_running = 0
         self.requests: list[Generate] = []
         self.down: str | None = None
+        self.dead: str | None = None
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """As `LanguageModel.generate`."""
@@ -62,7 +69,9 @@ class ScriptedModel:
         yield Completion(text, reason, num_prompt_tokens, num_tokens)
 
     async def check(self) -> None:
-        """Raise EngineUnavailable with `down`, where a test has set it."""
+        """Raise EngineDied with `dead`, EngineUnavailable with `down`, where a test has set it."""
+        if self.dead is not None:
+            raise EngineDied(self.dead)
         if self.down is not None:
             raise EngineUnavailable(self.down)
 

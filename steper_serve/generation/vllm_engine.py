@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from steper_serve.errors import (
     ConfigurationError,
+    EngineDied,
     EngineFailed,
     EngineUnavailable,
     PromptTooLong,
@@ -140,9 +141,9 @@ class VllmEngine:
         return await self._whole(request, "whole")
 
     async def check(self) -> None:
-        """Raise EngineUnavailable if vLLM's engine core is dead."""
+        """Raise EngineDied if vLLM's engine core is dead; costs nothing."""
         if self._llm.errored:
-            raise EngineUnavailable(self._dead())
+            raise EngineDied(self._dead())
 
     def num_running(self) -> int:
         """Requests in the engine's own table, waiting or running."""
@@ -221,7 +222,7 @@ class VllmEngine:
                 async for output in stream:
                     yield output
         except EngineDeadError as error:
-            raise EngineUnavailable(self._dead()) from error
+            raise EngineDied(self._dead()) from error
         except GracefulHTTPError as error:
             raise EngineUnavailable(f"vLLM turned the request away: {error}") from error
         except (VLLMClientError, ValueError) as error:

@@ -13,7 +13,7 @@ from steper_serve.api.app import create_app
 from steper_serve.errors import PassageNotFound
 from steper_serve.loop import Loop
 from steper_serve.strategies import STRATEGIES, demonstrations
-from steper_serve.trajectory import CorpusInfo, LanguageModel, Passage, PromptFormat
+from steper_serve.trajectory import CorpusInfo, Generate, LanguageModel, Passage, PromptFormat
 
 PASSAGES = (
     Passage("lum/1", "The Lumen", "The Lumen is a film made by Ada Frost."),
@@ -65,16 +65,16 @@ def make_loop(model: LanguageModel, **changes: object) -> Loop:
 
 
 @asynccontextmanager
-async def served(loop: Loop) -> AsyncIterator[str]:
+async def served(loop: Loop, **guarded: object) -> AsyncIterator[str]:
     """The application of `loop` on a free port of this machine; gives its URL."""
-    async with served_app(create_app(loop)) as url:
+    async with served_app(create_app(loop, **guarded)) as url:  # type: ignore[arg-type]
         yield url
 
 
 @asynccontextmanager
-async def served_app(app: ASGIApp) -> AsyncIterator[str]:
-    """Any application, likewise."""
-    config = uvicorn.Config(app, port=0, log_level="error")
+async def served_app(app: ASGIApp, **config: object) -> AsyncIterator[str]:
+    """Any application, likewise; `config` is uvicorn's."""
+    config = uvicorn.Config(app, port=0, log_level="error", **config)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -88,22 +88,26 @@ async def served_app(app: ASGIApp) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def client_of(loop: Loop) -> AsyncIterator[AsyncOpenAI]:
+async def client_of(loop: Loop, key: str = "none", **guarded: object) -> AsyncIterator[AsyncOpenAI]:
     """The official client, strict and without retries, of a served loop."""
-    async with (
-        served(loop) as url,
-        AsyncOpenAI(
-            base_url=f"{url}/v1",
-            api_key="none",
-            max_retries=0,
-            _strict_response_validation=True,
-        ) as client,
-    ):
+    async with served(loop, **guarded) as url, official(url, key) as client:
         yield client
+
+
+def official(url: str, key: str = "none") -> AsyncOpenAI:
+    """The official client, likewise, of what is served at `url`."""
+    return AsyncOpenAI(
+        base_url=f"{url}/v1", api_key=key, max_retries=0, _strict_response_validation=True
+    )
+
+
+def by_step(request: Generate) -> str:
+    """What a model says next: the thought after those that the prompt already holds."""
+    return next((t for t in THOUGHTS if t not in request.prompt.text), "")
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait, with a generous bound, until a condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)

@@ -14,20 +14,24 @@ from openai.types.chat import ChatCompletionChunk
 from steper_serve.errors import EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import Generate
-from tests.api.serving import PASSAGES, QUESTION, THOUGHTS, client_of, make_loop, served, until
+from tests.api.serving import (
+    PASSAGES,
+    QUESTION,
+    THOUGHTS,
+    by_step,
+    client_of,
+    make_loop,
+    served,
+    until,
+)
 
 ASKED = [{"role": "user", "content": QUESTION}]
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[AsyncOpenAI]:
-    async with client_of(make_loop(ScriptedModel(_by_step))) as client:
+    async with client_of(make_loop(ScriptedModel(by_step))) as client:
         yield client
-
-
-def _by_step(request: Generate) -> str:
-    """The thought that comes after those that the prompt already holds."""
-    return next((t for t in THOUGHTS if t not in request.prompt.text), "")
 
 
 async def _stream(client: AsyncOpenAI, **request: object) -> list[ChatCompletionChunk]:
@@ -384,7 +388,7 @@ async def test_a_lone_surrogate_is_no_text_and_no_failure(streamed: bool) -> Non
     asked = b'{"role": "user", "content": "\\ud800 ' + QUESTION.encode() + b'"}'
     content = json.dumps(body).encode()[:-1] + b', "messages": [' + asked + b"]}"
     async with (
-        served(make_loop(ScriptedModel(_by_step))) as url,
+        served(make_loop(ScriptedModel(by_step))) as url,
         httpx.AsyncClient() as http,
     ):
         response = await http.post(

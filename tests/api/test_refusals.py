@@ -28,7 +28,7 @@ REFUSED = [
     ("messages", {"messages": []}),
     ("messages", {"messages": [{"role": "assistant", "content": "hello"}]}),
     ("messages", {"messages": [{"role": "user", "content": "why " * 600}]}),
-    ("messages", {"messages": [{"role": "user", "content": "why" * 10**6}]}),
+    ("messages", {"messages": [{"role": "user", "content": "why" * 10**5}]}),
     ("messages.0.content", {"messages": [{"role": "user", "content": "  "}]}),
     ("messages.0.role", {"messages": [{"role": "wizard", "content": "hello"}]}),
     ("messages.0.content", {"messages": [{"role": "user", "content": 3}]}),

@@ -1,12 +1,14 @@
 """The command line as a user runs it: real processes, the real engine, signals."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +76,36 @@ def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert engine
     assert _all_end(engine)
+
+
+@pytest.mark.engine
+def test_a_server_whose_engine_is_killed_under_load_ends_and_says_why() -> None:
+    with _serving("--enforce-eager", "--no-page") as (process, url), ThreadPoolExecutor(8) as pool:
+        body = {"model": "steper", "messages": [{"role": "user", "content": QUESTION}]}
+
+        def ask() -> httpx.Response | None:
+            """Answers until there is none; the first refusal, None where nobody answers."""
+            while True:
+                try:
+                    done = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+                except httpx.TransportError:
+                    return None
+                if done.status_code != 200:
+                    return done
+                assert done.json()["choices"][0]["message"]["content"]
+
+        asking = [pool.submit(ask) for _ in range(8)]
+        [engine] = _engine_cores(process.pid)
+        os.kill(int(engine), signal.SIGKILL)
+        assert process.wait(timeout=120) == 1
+        said = process.stderr.read()
+        refused = [response for each in asking if (response := each.result(60)) is not None]
+    assert "is not running" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    # Those that were under way are told so; whoever comes later, that the server ends, or nobody.
+    codes = {(r.status_code, r.json()["error"]["code"]) for r in refused}
+    assert (503, "engine_unavailable") in codes
+    assert codes <= {(503, "engine_unavailable"), (503, "server_draining")}
 
 
 def _engine_cores(pid: int) -> list[str]:

@@ -7,20 +7,16 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from steper_serve.api.app import create_app
-from steper_serve.cli.page import Server, Site
+from steper_serve.api.app import Policy, create_app
+from steper_serve.cli.page import Site
+from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, url_of
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Loop
 from steper_serve.trajectory import Completion, Delta, Generate
 from steper_serve.ui.app import create_page
 from steper_serve.ui.shell import Shell
-from tests.api.serving import QUESTION, THOUGHTS, make_loop
-
-
-def by_step(request: Generate) -> str:
-    """The thought that comes after those that the prompt already holds."""
-    return next((t for t in THOUGHTS if t not in request.prompt.text), "")
+from tests.api.serving import QUESTION, by_step, make_loop
 
 
 class Actor:
@@ -67,12 +63,16 @@ async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> Asy
 
 
 @asynccontextmanager
-async def site(loop: Loop | None = None, **page: object) -> AsyncIterator[str]:
+async def site(
+    loop: Loop | None = None, policy: Policy | None = None, **page: object
+) -> AsyncIterator[str]:
     """Endpoint and page on one port, as `steper-serve serve` serves them; gives the URL."""
     listener = bind("127.0.0.1", 0)
     url = url_of(listener)
     listener.close()
     shell = create_page(f"{url}/v1", **page)  # type: ignore[arg-type]
-    endpoint = create_app(loop or make_loop(Actor()), examples=[QUESTION])
+    endpoint = create_app(
+        loop or make_loop(Actor()), examples=[QUESTION], policy=policy or Policy()
+    )
     async with on_port(Site(endpoint, shell), int(url.rpartition(":")[2]), shell) as served:
         yield served

@@ -8,6 +8,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from steper_serve.api.admission import Admission
+from steper_serve.api.app import Policy
+from steper_serve.api.keys import Keyring, make_key
 from steper_serve.errors import EngineUnavailable
 from steper_serve.trajectory import Generate
 from steper_serve.ui.asking import Stop, Stops, follow
@@ -15,8 +18,17 @@ from steper_serve.ui.client import Endpoint, Failed
 from steper_serve.ui.events import Passage
 from steper_serve.ui.request import Ask
 from steper_serve.ui.timeline import Turn
-from tests.api.serving import PASSAGES, QUESTION, THOUGHTS, make_loop, served, served_app, until
-from tests.ui.stage import Actor, by_step
+from tests.api.serving import (
+    PASSAGES,
+    QUESTION,
+    THOUGHTS,
+    by_step,
+    make_loop,
+    served,
+    served_app,
+    until,
+)
+from tests.ui.stage import Actor
 
 
 @asynccontextmanager
@@ -131,6 +143,36 @@ async def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
         assert broken.problem is not None
         assert broken.problem.message == "the engine died"
         assert broken.steps[0].thought == THOUGHTS[0].strip()
+
+
+async def test_no_key_and_a_wrong_one_are_told_apart() -> None:
+    secret, key = make_key("reader")
+    async with served(make_loop(Actor()), policy=Policy(keys=Keyring((key,)))) as url:
+        told = [(await _end(url, Ask(QUESTION), key=given)).problem for given in ("", "wrong")]
+        assert [problem and problem.title for problem in told] == [
+            "A key is needed",
+            "The key is not accepted",
+        ]
+        assert all(problem and problem.wants_key for problem in told)
+        assert (await _end(url, Ask(QUESTION), key=secret)).answer == "Verla"
+        page = Endpoint(f"{url}/v1", secret)  # a page that has a key of its own
+        assert (await page.corpus()).num_passages == 3
+        with pytest.raises(Failed):
+            await page.corpus("wrong")
+        await page.close()
+
+
+async def test_a_busy_server_says_so() -> None:
+    actor = Actor()
+    actor.says(gate=asyncio.Event())
+    async with served(make_loop(actor), admission=Admission(1, 0)) as url:
+        first = asyncio.create_task(_end(url, Ask(QUESTION)))
+        await until(lambda: actor.num_running() == 1)
+        busy = (await _end(url, Ask(QUESTION))).problem
+        assert busy is not None
+        assert busy.title == "The server is busy"
+        first.cancel()
+        await until(lambda: actor.num_running() == 0)
 
 
 async def test_a_server_that_is_not_there_is_told_by_its_address() -> None:

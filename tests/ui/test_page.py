@@ -12,10 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, expect
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steper_serve.api.app import create_app
+from steper_serve.api.app import Policy, create_app
+from steper_serve.api.keys import Keyring, make_key
 from steper_serve.errors import EngineUnavailable
 from steper_serve.trajectory import Generate
 from steper_serve.ui.app import create_page
@@ -289,37 +288,32 @@ async def test_a_server_that_goes_away_and_comes_back(browser: Browser) -> None:
         await context.close()
 
 
-def _with_key(app: ASGIApp) -> ASGIApp:
-    """The endpoint, as it is where it wants a key."""
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope.get("headers", ())).get(b"authorization")
-        if (
-            scope["type"] == "http"
-            and scope["path"].startswith("/v1")
-            and given != b"Bearer sesame"
-        ):
-            error = {"error": {"message": "no key", "type": "authentication_error", "code": None}}
-            await JSONResponse(error, 401)(scope, receive, send)
-        else:
-            await app(scope, receive, send)
-
-    return guarded
-
-
 async def test_a_key_is_asked_for_and_used(browser: Browser) -> None:
-    endpoint = _with_key(create_app(make_loop(Actor()), examples=[QUESTION]))
-    async with on_port(endpoint) as guarded:
+    """By both in one, as they are served, and by the page of an endpoint elsewhere."""
+    secret, key = make_key("reader")
+    policy = Policy(keys=Keyring((key,)))
+    async with site(policy=policy) as guarded:
         shell = create_page(f"{guarded}/v1", shown_url=f"{guarded}/v1")
-        async with on_port(shell, page=shell) as url, opened(browser, url) as page:
-            await ask(page)
-            await expect(page.locator("#live .problem")).to_contain_text("A key is needed")
-            await page.locator("#key input").fill("sesame")
-            await page.keyboard.press("Enter")
-            await expect(page.locator("#examples button")).to_have_text(QUESTION)
-            await ask(page)
-            await expect(page.locator("#live .answer .text")).to_have_text("Verla")
-            assert "sesame" not in await page.locator("#live").inner_html()
+        async with on_port(shell, page=shell) as alone:
+            for url in (guarded, alone):
+                await _enter(browser, url, secret)
+
+
+async def _enter(browser: Browser, url: str, secret: str) -> None:
+    async with opened(browser, url) as page:
+        await ask(page)
+        problem = page.locator("#live .problem")
+        await expect(problem).to_contain_text("A key is needed")
+        await page.locator("#key input").fill(secret[:-1])
+        await page.keyboard.press("Enter")
+        await ask(page)
+        await expect(problem.last).to_contain_text("The key is not accepted")
+        await page.locator("#key input").fill(secret)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#examples button")).to_have_text(QUESTION)
+        await ask(page)
+        await expect(page.locator("#live .answer .text")).to_have_text("Verla")
+        assert secret not in await page.locator("#live").inner_html()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,73 @@
+"""Who may ask: API keys, and the web pages that a browser may ask for.
+
+Health and readiness are open; every other path of the endpoint is not, whatever it is. What is
+left out: how much a caller may ask (rates, admission), and the page's own files, which the
+endpoint does not have.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from steper_serve.api.errors import error_response
+from steper_serve.api.keys import Keyring
+from steper_serve.errors import KeyMissing, KeyRefused, OriginRefused, SteperError
+
+OPEN = frozenset({"/health", "/ready"})
+ANYBODY = ""
+
+
+class Access:
+    """ASGI: lets through who may ask, and says who it is (`caller_of`).
+
+    Args:
+        keys: without any, nobody needs one.
+        origins: web pages that may ask beside those of the server's own host; "*" for all.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: Keyring, origins: Sequence[str]) -> None:
+        self._app = app
+        self._keys = keys
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            try:
+                headers = Headers(scope=scope)
+                self._check_origin(headers)
+                scope.setdefault("state", {})["caller"] = self._caller(headers)
+            except SteperError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _caller(self, headers: Headers) -> str:
+        if not self._keys:
+            return ANYBODY
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise KeyMissing("this server wants an API key: Authorization: Bearer YOUR-KEY")
+        # Starlette reads headers as Latin-1, so that this is what was sent, byte for byte.
+        key = self._keys.find(secret.strip().encode("latin-1"))
+        if key is None:
+            raise KeyRefused("the API key is not one of this server's")
+        return key.name
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Browsers send some requests of foreign pages unasked, and name the page in them."""
+        origin = headers.get("origin", "").lower()
+        if not origin or "*" in self._origins or origin in self._origins:
+            return
+        if urlsplit(origin).netloc != headers.get("host", "").lower():
+            raise OriginRefused(
+                f"pages of {origin[:200]} may not ask here: allow them with --cors-origins"
+            )
+
+
+def caller_of(scope: Scope) -> str:
+    """The name of the key that a request came with; ANYBODY where none is wanted."""
+    name: str = scope.get("state", {}).get("caller", ANYBODY)
+    return name

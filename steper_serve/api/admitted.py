@@ -1,0 +1,108 @@
+"""One answer that was let in: it waits for its slot, keeps its budgets and pays its tokens.
+
+What is left out: who is let in (guard), and how an answer is worded (chat, raw).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from steper_serve.api.admission import Admission
+from steper_serve.api.limits import Limits
+from steper_serve.drivers import Watcher
+from steper_serve.loop import Ask, Loop
+from steper_serve.trajectory import Completion, Delta, Generate, LanguageModel, Trajectory
+
+# A budget that was spent waiting: the loop then forces its final step at once.
+_SPENT_SECONDS = 1e-6
+
+
+class Metered:
+    """A `LanguageModel` that counts what is read and written, also where it breaks off."""
+
+    def __init__(self, model: LanguageModel, spend: Callable[[int], None]) -> None:
+        self._model = model
+        self._spend = spend
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        """See `LanguageModel.generate`."""
+        num = 0
+        try:
+            async with aclosing(self._model.generate(request)) as output:
+                async for part in output:
+                    wrote = (
+                        part.num_tokens if isinstance(part, Delta) else part.num_completion_tokens
+                    )
+                    num = max(num, part.num_prompt_tokens + wrote)
+                    yield part
+        finally:
+            self._spend(num)
+
+    async def check(self) -> None:
+        """See `LanguageModel.check`."""
+        await self._model.check()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The loop, as one answer may use it.
+
+    Args:
+        loop: what answers.
+        admission: gives out slots.
+        limits: the caps that hold where a request asks for nothing.
+        spend: told the tokens of each generation.
+    """
+
+    loop: Loop
+    admission: Admission
+    limits: Limits
+    spend: Callable[[int], None]
+
+    async def run(self, ask: Ask, watch: Watcher) -> Trajectory:
+        """As `Loop.run`, when it is its turn. Time spent waiting is part of its budget.
+
+        Raises:
+            Draining: the server ended.
+        """
+        async with self.admission.slot() as waited:
+            budget = ask.max_seconds or self.loop.max_seconds or self.limits.max_seconds
+            loop = replace(self.loop, model=Metered(self.loop.model, self.spend))
+            capped = replace(
+                ask,
+                max_seconds=max(budget - waited, _SPENT_SECONDS),
+                max_tokens=ask.max_tokens or self.limits.max_answer_tokens,
+            )
+            return await loop.run(capped, watch)
+
+    async def generate(self, effect: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        """As the model's, likewise; where time is up, the completion is what there is by then."""
+        model = Metered(self.loop.model, self.spend)
+        effect = replace(effect, max_tokens=min(effect.max_tokens, self.limits.max_answer_tokens))
+        async with self.admission.slot() as waited:
+            end = asyncio.get_running_loop().time() + self.limits.max_seconds - waited
+            async with aclosing(_until(end, model.generate(effect))) as parts:
+                async for part in parts:
+                    yield part
+
+
+async def _until(
+    end: float, parts: AsyncGenerator[Delta | Completion, None]
+) -> AsyncGenerator[Delta | Completion, None]:
+    text, last = "", Delta("", 0)
+    async with aclosing(parts):
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    part = await anext(parts, None)
+            except TimeoutError:
+                yield Completion(
+                    text, "length", last.num_prompt_tokens, last.num_tokens, last.num_cached_tokens
+                )
+                return
+            if part is None:
+                return
+            if isinstance(part, Delta):
+                text, last = text + part.text, part
+            yield part
