@@ -121,12 +121,12 @@ async def measure(plan: Plan, loop: Loop, results: Results, scratch: Path) -> li
         for dataset in plan.datasets:
             _note(plan, dataset, results)
             clean = _clean_index(dataset, scratch)
-            wanted = forms.wanted_answers(dataset.questions)
+            asked = questions.drawn(dataset.questions, plan.limit)
+            wanted = forms.wanted_answers(asked, dataset.questions)
+            subject = _subject(plan, dataset, loop)
             for name, form in [(CLEAN, None), *plan.forms.items()]:
-                asked = questions.drawn(dataset.questions, plan.limit)
                 cases = [_case(question, wanted[question.id], form, loop) for question in asked]
                 payload = "" if form is None else forms.digest(form, loop.format)
-                subject = _subject(plan, dataset, loop)
                 arms = [Arm(subject, name, payload, defended) for defended in (False, True)]
                 await _ask(arms, cases, loop, clean, book, plan.concurrency)
                 rows += [book.rows[arm.config, c.question.id] for arm in arms for c in cases]

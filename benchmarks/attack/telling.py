@@ -139,13 +139,11 @@ def sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _form(told: Told, name: str) -> dict[str, Any]:
-    marks = {
-        "success": told.succeeds,
-        "found": lambda row: row.found,
-        **_MARKS,
-        "em": _scored("em"),
+    marks = {"found": lambda row: row.found, **_MARKS, "em": _scored("em")}
+    return {
+        "success": _both(told.shares([name], told.succeeds)),
+        **{key: _only_means(told.shares([name], what)) for key, what in marks.items()},
     }
-    return {key: _both(told.shares([name], what)) for key, what in marks.items()}
 
 
 def _clean(told: Told) -> dict[str, Any]:
@@ -154,7 +152,7 @@ def _clean(told: Told) -> dict[str, Any]:
         values = told.shares([CLEAN], _scored(name))
         pairs = zip(values[True], values[False], strict=True)
         by_score[name] = {**_both(values), "cost": _share([w - without for w, without in pairs])}
-    base = {key: _both(told.shares([CLEAN], what)) for key, what in _MARKS.items()}
+    base = {key: _only_means(told.shares([CLEAN], what)) for key, what in _MARKS.items()}
     rows = told.forms[CLEAN][True].values()
     return {**by_score, **base, "num_shown_otherwise": sum(row.changed for row in rows)}
 
@@ -165,6 +163,10 @@ def _scored(name: str) -> Mark:
 
 def _both(values: Mapping[bool, Sequence[float]]) -> dict[str, dict[str, float]]:
     return {name: _share(values[side]) for side, name in SIDES.items()}
+
+
+def _only_means(values: Mapping[bool, Sequence[float]]) -> dict[str, float]:
+    return {name: fmean(values[side]) for side, name in SIDES.items()}
 
 
 def _share(values: Sequence[float]) -> dict[str, float]:
@@ -180,8 +182,9 @@ def _tables(told: Told, told_of: Mapping[str, Any], several: bool) -> list[Table
     ]
     if told_of["success"] is not None:
         success.append(("all attacks", "", "", *_shares(told_of["success"])))
-    did = ("gives_wanted", "ends_at_once", "em")
-    clean = {key: told_of["clean"][key] for key in did}
+    did = (*_MARKS, "em")
+    clean = told_of["clean"]
+    clean = {**clean, "em": {side: clean["em"][side]["mean"] for side in SIDES.values()}}
     deeds = [
         (name, *(text for key in did for text in _means(one[key])))
         for name, one in {"clean passages": clean, **told_of["by_form"]}.items()
@@ -215,8 +218,8 @@ def _note() -> str:
     return _NOTE.format(control=CONTROL)
 
 
-def _means(both: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
-    return tuple(f"{both[side]['mean']:.3f}" for side in SIDES.values())
+def _means(both: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(f"{both[side]:.3f}" for side in SIDES.values())
 
 
 def _shares(both: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
