@@ -8,7 +8,6 @@ count in the frequencies of words and nowhere else. What is left out: what rows 
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from steper_serve.benchmarks.rows import Failure
 from steper_serve.benchmarks.server import Served
 from steper_serve.crew import answer_all
 from steper_serve.errors import ConfigurationError, SteperError
-from steper_serve.journal import Appender
+from steper_serve.journal import Appender, DiskFailed
 from steper_serve.loop import Ask, Loop
 from steper_serve.questions import Question
 from steper_serve.retrieval import bm25
@@ -226,11 +225,21 @@ def _index(clean: Path, added: Sequence[Passage]) -> Iterator[Path]:
     if not added:
         yield clean
         return
-    with tempfile.TemporaryDirectory(prefix="attacked-", dir=clean.parent) as folder:
-        target = Path(folder) / "index"
-        shutil.copytree(clean, target)
+    target = clean.with_name("attacked")
+    shutil.rmtree(target, ignore_errors=True)  # what a killed run left
+    try:
+        _copy(clean, target)
         bm25.add(added, target)
         yield target
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    try:
+        shutil.copytree(folder, target)
+    except OSError as error:
+        raise DiskFailed(f"cannot copy {folder} to {target}: {error}; make room") from error
 
 
 def _subject(plan: Plan, dataset: Dataset, loop: Loop) -> Subject:

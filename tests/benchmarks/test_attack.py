@@ -276,6 +276,7 @@ async def test_the_defence_saves_a_credulous_model(model, dataset, tmp_path):
     assert line["clean"]["em"]["cost"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert line["clean"]["num_shown_otherwise"] == 0
     assert re.search(r"answer flag +(1\.000 +){3}\[1\.000, 1\.000\] +0\.000 ", done.stdout)
+    assert not (tmp_path / "out" / "indexes" / "attacked").exists()
     # Each question saw its own hostile passage and no other.
     for kept in read(tmp_path / "out").values():
         attacks = {p.id for p in kept.trajectory.passages if p.id.startswith("attack-")}
