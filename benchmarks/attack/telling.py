@@ -204,7 +204,7 @@ def _cost(told_of: Mapping[str, Any], where: str) -> Table:
     ]
     told = (
         f"{num:,} questions, {clean['num_shown_otherwise']:,} of them shown otherwise; "
-        f"{told_of['num_failed']:,} answers failed in all arms."
+        f"of the answers to all arms {told_of['num_failed']:,} failed."
     )
     head = ("", "without", "with", "cost")
     return Table(f"Clean passages{where}", head, tuple(rows), f"{told} {_NOTE_CLEAN}")

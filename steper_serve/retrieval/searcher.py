@@ -87,8 +87,9 @@ class Bm25Retriever:
     def reload_if_changed(self) -> bool:
         """Go over to another generation if one has become live; costs one stat if not.
 
-        Opening one takes about 2 ms, whatever its size. Searches that are under way end on the
-        generation they began with, whose files stay on disk until the last of them is done.
+        Opening one takes some milliseconds (2 to 7 for 4,000 passages as for 300,000). Searches
+        that are under way end on the generation they began with, whose files stay on disk until
+        the last of them is done.
 
         Raises:
             IndexUnavailable: the new generation cannot be opened; the old one goes on serving,
