@@ -17,6 +17,7 @@ from markupsafe import Markup
 import steper_serve
 from steper_serve import journal
 from steper_serve.benchmarks import accuracy, latency, load, plots, retrieval
+from steper_serve.benchmarks.attack import telling as attack
 from steper_serve.benchmarks.paper import saved
 from steper_serve.benchmarks.peers import comparing
 from steper_serve.benchmarks.results import Manifest, read_manifest
@@ -26,6 +27,7 @@ from steper_serve.errors import ConfigurationError
 # By the benchmark that a folder belongs to, in the order of the page.
 SECTIONS: Mapping[str, Callable[[Sequence[Path]], list[Section]]] = {
     "accuracy": accuracy.sections,
+    "attack": attack.sections,
     "latency": latency.sections,
     "load": load.sections,
     "peers": comparing.sections,

@@ -84,11 +84,7 @@ def to_json(row: Row) -> Record:
         "id": question.id,
         "config": row.cell.config,
         "cell": asdict(row.cell),
-        "question": question.question,
-        "answers": list(question.answers),
-        "type": question.type,
-        "hops": question.hops,
-        "supporting_titles": list(question.supporting_titles),
+        **question_json(question),
         "started": row.started,
         "content": reply and reply.content,
         "trace": reply and reply.trace,
@@ -107,7 +103,7 @@ def from_json(record: Record, file: Path, line: int) -> Row:
     try:
         row = Row(
             cell=Cell.from_json(record["cell"]),
-            question=_question(record),
+            question=question_of(record),
             started=float(record["started"]),
             reply=_reply(record) if record["error"] is None else None,
             failure=None if record["error"] is None else Failure(**record["error"]),
@@ -121,7 +117,23 @@ def from_json(record: Record, file: Path, line: int) -> Row:
     return row
 
 
-def _question(record: Record) -> Question:
+def question_json(question: Question) -> Record:
+    """A question without its id, as every row of a benchmark holds it."""
+    return {
+        "question": question.question,
+        "answers": list(question.answers),
+        "type": question.type,
+        "hops": question.hops,
+        "supporting_titles": list(question.supporting_titles),
+    }
+
+
+def question_of(record: Record) -> Question:
+    """The question of a row, which has an "id" besides.
+
+    Raises:
+        KeyError, TypeError: something of it is missing.
+    """
     return Question(
         id=record["id"],
         question=record["question"],

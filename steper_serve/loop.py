@@ -84,10 +84,15 @@ class Loop:
     async def run(self, ask: Ask, watch: drivers.Watcher = drivers.unwatched) -> Trajectory:
         """Answer; see `drivers.run` for events, time budget, cancellation and errors.
 
-        An index that was changed since the last question is taken up first.
+        An index that was changed since the last question is taken up first; if it changes again
+        meanwhile, later searches of this answer find what is there by then.
         """
-        with suppress(IndexUnavailable):  # of two evils the older index is the lesser
-            self.retriever.reload_if_changed()
+        self.take_up_changes()
         seconds = self.max_seconds if ask.max_seconds is None else ask.max_seconds
         flow = self.flow(ask)
         return await drivers.run(flow, self.model, self.retriever, watch, max_seconds=seconds)
+
+    def take_up_changes(self) -> None:
+        """Search the index as it is now, from here on; the one before where that is unusable."""
+        with suppress(IndexUnavailable):  # of two evils the older index is the lesser
+            self.retriever.reload_if_changed()

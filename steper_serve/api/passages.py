@@ -4,14 +4,13 @@ What is left out: the loop (chat), and how scores are made (retrieval).
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from steper_serve.errors import IndexUnavailable, InvalidRequest
+from steper_serve.errors import InvalidRequest
 from steper_serve.loop import Loop
 from steper_serve.strategies.options import TOP_K
 from steper_serve.trajectory import Passage
@@ -36,7 +35,7 @@ def install(app: FastAPI, loop: Loop, examples: Sequence[str]) -> None:
         """The passages that the loop's own search finds, best first, with their scores."""
         if not asked.query.strip():
             raise InvalidRequest("the query is empty", param="query")
-        _take_up_changes(loop)
+        loop.take_up_changes()
         # A lone surrogate is valid in a URL's escapes and in no text.
         query = asked.query.encode(errors="replace").decode()
         found = loop.retriever.search(query, asked.top_k or loop.top_k)
@@ -44,21 +43,16 @@ def install(app: FastAPI, loop: Loop, examples: Sequence[str]) -> None:
 
     @app.get("/v1/passages/{id:path}")
     def passage(id: str) -> dict[str, Any]:
-        """A passage by its id: what a citation points to."""
+        """A passage by its id, as it is now: what a citation points to. 404 once it is deleted."""
+        loop.take_up_changes()
         return _json(loop.retriever.passage(id))
 
     @app.get("/v1/corpus")
     def corpus() -> dict[str, Any]:
         """How large the corpus is, and questions that it answers."""
-        _take_up_changes(loop)
+        loop.take_up_changes()
         told = asdict(loop.retriever.describe())
         return {"object": "corpus", **told, "examples": list(examples)}
-
-
-def _take_up_changes(loop: Loop) -> None:
-    """As the loop does before a question, so that both search the same passages."""
-    with suppress(IndexUnavailable):
-        loop.retriever.reload_if_changed()
 
 
 def _json(passage: Passage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 import steper_serve
 from steper_serve.cli.ask import ask
 from steper_serve.cli.bench import bench
+from steper_serve.cli.bench_attack import attack
 from steper_serve.cli.bench_load import load, replay
 from steper_serve.cli.bench_page import page
 from steper_serve.cli.bench_paper import paper
@@ -37,7 +38,7 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
-for command in (load, page, paper, peer, peers, replay, retrieval):
+for command in (attack, load, page, paper, peer, peers, replay, retrieval):
     bench.add_command(command)
 for command in (serve, ui, ask, key, index, fictional, distill, bench, doctor):
     main.add_command(command)

@@ -3,7 +3,9 @@
 What is left out: writing (bm25).
 """
 
+import logging
 import tempfile
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from steper_serve.retrieval import generations, manifest
 from steper_serve.retrieval.fields import FIELDS, Reading, analyser, encodable, register, to_passage
 from steper_serve.retrieval.manifest import IndexInfo
 from steper_serve.trajectory import CorpusInfo, Passage
+
+_log = logging.getLogger(__name__)
 
 _RETRIES = 3
 # A search of 16,000 passages takes 0.3 ms (p95 0.7); handing it to a thread and back cost 0.4 ms
@@ -33,6 +37,8 @@ class Bm25Retriever:
     def __init__(self, target: Path, opened: "Opened") -> None:
         self._target = target
         self._opened = opened
+        self._reloading = threading.Lock()
+        self._told: generations.Stamp | None = opened.stamp
 
     @classmethod
     def open(cls, target: Path, reading: Reading | None = None) -> Self:
@@ -75,20 +81,38 @@ class Bm25Retriever:
 
     def describe(self) -> CorpusInfo:
         """See `Retriever.describe`."""
-        return CorpusInfo(self.num_documents, self.info.size_bytes, self.info.created)
+        info = self.info
+        return CorpusInfo(info.num_documents, info.size_bytes, info.created)
 
     def reload_if_changed(self) -> bool:
         """Go over to another generation if one has become live; costs one stat if not.
 
-        Searches that are under way end on the generation they began with.
+        Opening one takes some milliseconds (2 to 7 for 4,000 passages as for 300,000). Searches
+        that are under way end on the generation they began with, whose files stay on disk until
+        the last of them is done.
 
         Raises:
-            IndexUnavailable: the new generation cannot be opened; the old one goes on serving.
+            IndexUnavailable: the new generation cannot be opened; the old one goes on serving,
+                and the next call tries again. It is logged once for each such generation.
         """
         if generations.stamp(self._target) == self._opened.stamp:
             return False
-        self._opened = open_live(self._target, self._opened.reading)
+        with self._reloading:  # threads that come at once open it once
+            found = generations.stamp(self._target)
+            if found == self._opened.stamp:
+                return False
+            try:
+                self._opened = open_live(self._target, self._opened.reading)
+            except IndexUnavailable as error:
+                self._tell(found, error)
+                raise
         return True
+
+    def _tell(self, found: generations.Stamp | None, error: IndexUnavailable) -> None:
+        """Callers go on with the old generation, so that the log alone says that they do."""
+        if found != self._told:
+            self._told = found
+            _log.warning("the index as it was goes on serving: %s", error.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,20 @@ async def test_the_corpus_is_described_as_it_is_now(loop: Loop, index: Path) -> 
     assert found["data"][0]["id"] == "new"
 
 
+async def test_what_a_citation_points_to_is_as_it_is_now(loop: Loop, index: Path) -> None:
+    """A citation that was given before a switch: another text, or 404 once it is deleted."""
+    async with _http(loop) as http:
+        before = await http.get("/v1/passages/p3")
+        bm25.delete(["p3", "lum/1"], index)
+        bm25.add([Passage("p3", "Verla", "Verla is a city.")], index)
+        changed = await http.get("/v1/passages/p3")
+        deleted = await http.get("/v1/passages/lum/1")
+    assert before.json()["text"] == "Verla is a town on the river Olm."
+    assert changed.json()["text"] == "Verla is a city."
+    assert deleted.status_code == 404
+    assert "'lum/1'" in deleted.json()["error"]["message"]
+
+
 async def test_the_official_client_reads_it(loop: Loop) -> None:
     async with client_of(loop) as client:
         response = await client.get(

@@ -1,5 +1,6 @@
 """Generations: what build, add and delete make of them, and when a reader sees a new one."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from steper_serve.errors import IndexUnavailable, PassageNotFound
+from steper_serve.retrieval import searcher
 from steper_serve.retrieval.bm25 import Bm25Retriever, add, build, delete, info
 from steper_serve.trajectory import Passage
 from tests.retrieval.worlds import NEW, WORLD, ids
@@ -44,6 +46,48 @@ def test_a_broken_new_generation_leaves_the_reader_as_it_was(index: Path) -> Non
     with pytest.raises(IndexUnavailable, match="never finished"):
         retriever.reload_if_changed()
     assert ids(retriever.search("rays", 4)) == ["c"]
+
+
+def test_a_new_generation_that_cannot_be_used_is_told_once(
+    index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every question tries it again, and the log of a server must not drown in it."""
+    retriever = Bm25Retriever.open(index)
+    for what in ("000009-nothing", "000010-nothing"):
+        (index / "CURRENT").write_text(what)
+        for _ in range(3):
+            with pytest.raises(IndexUnavailable):
+                retriever.reload_if_changed()
+    assert [what in caplog.text for what in ("000009-nothing", "000010-nothing")] == [True, True]
+    assert len(caplog.records) == 2
+    build([Passage("z", "Zeta", "the sixth letter")], index)
+    assert retriever.reload_if_changed() is True
+    assert ids(retriever.search("letter", 4)) == ["z"]
+
+
+def test_threads_that_see_a_switch_at_once_open_it_once(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_live = searcher.open_live
+
+    def count(*arguments: object) -> object:
+        opened.append(arguments)
+        return open_live(*arguments)
+
+    retriever = Bm25Retriever.open(index)
+    build([Passage("z", "Zeta", "the sixth letter")], index)
+    monkeypatch.setattr(searcher, "open_live", count)
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> list[str]:
+        together.wait()
+        retriever.reload_if_changed()
+        return ids(retriever.search("letter", 4))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [["z"]] * 8
+    assert len(opened) == 1
 
 
 def test_readers_never_miss_a_generation_while_a_writer_switches(index: Path) -> None:
