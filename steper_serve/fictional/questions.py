@@ -236,7 +236,9 @@ def _compared(
     order = template.partition(",")[0].split()[-1]
     whose = facts[pair.index(wanted)].subject
     found = f"{world.name(whose)} ({world.name(wanted)})" if bridge else world.name(wanted)
-    conclusion = GoldStep("", world.name(wanted), None, f"Of {low} and {high}, the {order} is {found}.")
+    conclusion = GoldStep(
+        "", world.name(wanted), None, f"Of {low} and {high}, the {order} is {found}."
+    )
     gold = [*(steps or []), *(_compared_step(world, fact) for fact in facts), conclusion]
     return _Plan(template.format(x=x, y=y), _answers(world, wanted), tuple(gold))
 

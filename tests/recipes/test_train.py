@@ -56,7 +56,6 @@ RUNS = {
     "zero-2": {"zero_stage": 2},
     "zero-3": {"zero_stage": 3},
     "tokens": {"max_tokens": 3000},
-    "muon": EXACT | {"optimizer": "muon"},
     "lora": LONG | {"lora": LORA, "zero_stage": 0},
     "long-3": LONG | {"zero_stage": 3},
 }
