@@ -225,22 +225,21 @@ def _compared(
         return None
     x, y = (_named(world, entity, draw) for entity in pair)
     greater = draw.random() < 0.5
-    template = facts[0].relation.compares[greater]
+    templates = facts[0].relation.compares
     if bridge:
-        born = "later" if greater else "first"
-        template = f"Which {bridge.subject} has the {bridge.noun} born {born}, {{x}} or {{y}}?"
+        asks = f"Which {bridge.subject} has the {bridge.noun} born"
+        templates = tuple(f"{asks} {order}, {{x}} or {{y}}?" for order in ("first", "later"))
     wanted = pair[values.index(max(values) if greater else min(values))]
-    low, high = (
-        f"{fact.object} ({world.name(fact.subject)})" for fact in sorted(facts, key=_value_of)
-    )
-    order = template.partition(",")[0].split()[-1]
-    whose = facts[pair.index(wanted)].subject
-    found = f"{world.name(whose)} ({world.name(wanted)})" if bridge else world.name(wanted)
-    conclusion = GoldStep(
-        "", world.name(wanted), None, f"Of {low} and {high}, the {order} is {found}."
-    )
+    whose = f" ({world.name(wanted)})" if bridge else ""
+    orders = [template.partition(",")[0].split()[-1] for template in templates]
+    ordered = [
+        f"the {order} is {fact.object} ({world.name(fact.subject)})"
+        for order, fact in zip(orders, sorted(facts, key=_value_of), strict=True)
+    ]
+    statement = f"T{' and '.join(ordered)[1:]}: {ordered[greater]}{whose}."
+    conclusion = GoldStep("", world.name(wanted), None, statement)
     gold = [*(steps or []), *(_compared_step(world, fact) for fact in facts), conclusion]
-    return _Plan(template.format(x=x, y=y), _answers(world, wanted), tuple(gold))
+    return _Plan(templates[greater].format(x=x, y=y), _answers(world, wanted), tuple(gold))
 
 
 def _value_of(fact: Fact) -> int:

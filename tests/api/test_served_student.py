@@ -101,6 +101,6 @@ async def test_a_loop_that_is_left_ends(
 
 async def test_a_question_longer_than_the_context_is_refused(client: AsyncOpenAI) -> None:
     with pytest.raises(Exception, match="ask a shorter question") as caught:
-        await _ask(client, "Who is it? " * 2000)
+        await _ask(client, "Who is it? " * 800)
     assert caught.value.status_code == 400
     assert caught.value.code == "context_length_exceeded"

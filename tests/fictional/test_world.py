@@ -134,7 +134,7 @@ def test_comparisons_are_answered_rightly() -> None:
     for question in compared:
         first, second = question.steps[:2]
         values = [int(step.answer.split()[0]) for step in (first, second)]
-        greater = bool(re.search(r"later|longer|higher|more", question.question))
+        greater = bool(re.search(r"later|longer|higher|larger", question.question))
         wanted = (first, second)[values.index(max(values) if greater else min(values))]
         name = next(a for a in question.answers if a in wanted.statement)
         assert answers.exact_match(name, question.answers)
