@@ -6,7 +6,6 @@ left out: the loop (train.py) and checkpoints (checkpoints.py).
 """
 
 import logging
-import math
 import os
 import warnings
 from typing import Any
@@ -63,43 +62,15 @@ def build(model: nn.Module, train: TrainConfig) -> Any:
     """
     import deepspeed
 
-    make = _muon if train.optimizer == "muon" else _adamw
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=make(model, train), config=settings(train)
-    )
-    return engine
-
-
-def _adamw(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained,
         lr=train.learning_rate,
         weight_decay=train.weight_decay,
         fused=torch.cuda.is_available(),
     )
-
-
-def _muon(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """DeepSpeed's Muon, which its ZeRO stages know, with torch's AdamW beside it.
-
-    Left to make it by itself, DeepSpeed compiles an Adam of its own, and on a CPU what is to be
-    compiled of Muon takes longer than it saves.
-    """
-    from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
-
-    if not torch.cuda.is_available():
-        torch.compiler.set_stance("force_eager")
-    halves: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, parameter in model.named_parameters():
-        matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
-        parameter.use_muon = matrix  # type: ignore[attr-defined]  # ZeRO asks each for it
-        halves[matrix].append(parameter)
-    groups = [
-        {"params": half, "use_muon": use, "lr": 0.0, "weight_decay": train.weight_decay}
-        for use, half in halves.items()
-    ]
-    optimizer: torch.optim.Optimizer = MuonWithAuxAdam(groups, torch.optim.AdamW)
-    return optimizer
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings(train))
+    return engine
 
 
 def settings(train: TrainConfig) -> dict[str, Any]:
@@ -121,15 +92,9 @@ def settings(train: TrainConfig) -> dict[str, Any]:
 
 
 def set_learning_rate(engine: Any, value: float) -> None:
-    """Let the engine's next step use this learning rate, as AdamW understands it.
-
-    A step of AdamW changes an entry by about 0.2 of its rate, one of Muon an entry of a matrix with
-    n columns by 1/√n of its rate; so Muon's is made larger by as much.
-    """
+    """Let the engine's next step use this learning rate."""
     for group in engine.optimizer.param_groups:
         group["lr"] = value
-        if group.get("use_muon"):
-            group["lr"] *= 0.2 * math.sqrt(engine.module.causal.config.hidden_size)
 
 
 def step(engine: Any) -> float:

@@ -196,8 +196,6 @@ class TrainConfig(Section):
         questions_per_batch: global batch over all ranks and accumulation steps, in questions:
             all step samples of a question stay together.
         tokens_per_micro_batch: the most tokens that one rank takes through the model at once.
-        optimizer: "adamw" for all weights, or "muon" for the matrices of layers and AdamW for the
-            rest; with ZeRO stage 0 only, since the others clip what Muon has scaled already.
         shared_prefix: compute what the samples of a question share once.
         sigma_learning_rate: of the difficulty weighting's σ, which has an optimizer of its own.
         scale_expansion: multiply the mid-steps' loss by their average number a question (eq. 3).
@@ -208,7 +206,6 @@ class TrainConfig(Section):
 
     epochs: Positive = 2.0
     max_tokens: Count | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: Positive = 5e-6
     sigma_learning_rate: Positive = 1e-2
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
@@ -225,12 +222,6 @@ class TrainConfig(Section):
     scale_expansion: bool = True
     save_every: Count = 200
     lora: LoraConfig | None = None
-
-    @model_validator(mode="after")
-    def _has_muon_where_it_works(self) -> Self:
-        if self.optimizer == "muon" and self.zero_stage:
-            raise ValueError('optimizer = "muon" needs zero_stage = 0')
-        return self
 
 
 class StudentConfig(Section):
