@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     client_seconds: Annotated[float, Field(gt=0)] = 30.0
     drain_seconds: Annotated[float, Field(ge=0)] = 25.0
 
+    log_format: Literal["text", "json"] = "text"
+    record_content: bool = False
+
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
     max_steps: Annotated[int, Field(ge=1, le=10)] = 5
     top_k: Annotated[int, Field(ge=1, le=20)] = 4

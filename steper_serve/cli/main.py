@@ -5,6 +5,7 @@ import sys
 import click
 
 import steper_serve
+from steper_serve.cli import logs
 from steper_serve.cli.ask import ask
 from steper_serve.cli.bench import bench
 from steper_serve.cli.bench_attack import attack
@@ -28,7 +29,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SteperError as error:
-            click.echo(f"steper-serve: {error.message}", err=True)
+            logs.tell_failure(error)
             sys.exit(1)
 
 
