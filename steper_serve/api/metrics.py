@@ -32,6 +32,7 @@ from steper_serve.trajectory import CorpusInfo
 PATH = "/metrics"
 _ENGINE_PREFIX = "vllm:"
 _SEARCH_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+_REFUSAL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 30.0)
 _WAIT_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _WORK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _STEP_BUCKETS = tuple(range(MAX_STEPS[0], MAX_STEPS[1] + 1))
@@ -47,6 +48,9 @@ class Metrics:
         )
         self._refused = self._counter(
             "refused_requests", "Requests of any route that were refused.", "code", "type"
+        )
+        self._refusals = self._histogram(
+            "refusal_seconds", "From a request to the end of its refusal.", _REFUSAL_BUCKETS
         )
         self._prompt = self._counter("prompt_tokens", "Tokens read, each time that they were.")
         self._cached = self._counter("cached_prompt_tokens", "Of these, held by the prefix cache.")
@@ -88,6 +92,7 @@ class Metrics:
             self._count(account, account.answer)
         elif account.error is not None:
             self._refused.labels(account.error.code or "", account.error.type).inc()
+            self._refusals.observe(account.seconds)
 
     def _count(self, account: Account, answer: Answering) -> None:
         self._answers.labels(answer.strategy, answer.outcome).inc()

@@ -59,8 +59,10 @@ def serve(**flags: Any) -> None:
     policy = policy_of(settings)
     signal.signal(signal.SIGTERM, _end_at_once)
     # Before the model is loaded, so that a taken port is told at once.
-    listener = bind(settings.host, settings.port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        bind(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(settings, policy, listener))
 
 
