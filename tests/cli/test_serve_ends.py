@@ -72,7 +72,7 @@ async def serving(
             env=os.environ | variables, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(250):
                 while line := (await process.stderr.readline()).decode():
                     if found := re.search(r"Ready after .*?: (http://\S+)/v1", line):
                         yield process, found[1], writer
