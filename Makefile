@@ -14,7 +14,7 @@ ENGINE := $(or $(INSTALLED),$(shell nvidia-smi >/dev/null 2>&1 && echo cuda || e
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve distill check test format lock clean
+.PHONY: help install serve distill check test soak format lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,6 +34,9 @@ check: $(STAMP)-dev ## Lint, format check, types
 
 test: $(STAMP)-dev ## Run every test (ARGS="-m 'not engine'" for the fast ones)
 	$(BIN)/pytest $(ARGS)
+
+soak: install ## Ten minutes at twice what a server takes (ARGS="--minutes 1")
+	$(BIN)/steper-serve bench soak $(ARGS)
 
 format: $(STAMP)-dev ## Rewrite the code in the house's format
 	$(BIN)/ruff check --fix .

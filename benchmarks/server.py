@@ -111,21 +111,28 @@ def ends_with_us(command: Sequence[str]) -> list[str]:
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator[str]:
-    """The URL that the process of `command` says on standard error once it is ready.
+    """The URL of `process`."""
+    with process(command) as (url, _):
+        yield url
+
+
+@contextmanager
+def process(command: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The URL that the process of `command` says on standard error once it is ready, and its id.
 
     Raises:
         ServerFailed: it ended before.
     """
-    with subprocess.Popen(ends_with_us(command), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(ends_with_us(command), stderr=subprocess.PIPE, text=True) as child:
         said: deque[str] = deque(maxlen=_LINES_KEPT)
         try:
-            yield _url(process, said)
+            yield _url(child, said), child.pid
         finally:
-            process.terminate()
+            child.terminate()
             try:
-                process.wait(_END_SECONDS)
+                child.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
+                child.kill()
 
 
 def _url(process: "subprocess.Popen[str]", said: deque[str]) -> str:

@@ -7,7 +7,7 @@ one instance; nothing else reads the environment. What is left out: what a reque
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     client_seconds: Annotated[float, Field(gt=0)] = 30.0
     drain_seconds: Annotated[float, Field(ge=0)] = 25.0
 
+    log_format: Literal["text", "json"] = "text"
+    record_content: bool = False
+
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
     max_steps: Annotated[int, Field(ge=1, le=10)] = 5
     top_k: Annotated[int, Field(ge=1, le=20)] = 4
@@ -96,11 +99,25 @@ class Settings(BaseSettings):
     tokenizer: str | None = None
 
 
+# Settings about one of the two places where the model may be. A key for an endpoint may lie in the
+# environment for other commands.
+_OF_THE_ENGINE = ("kv_cache_gib", "enforce_eager", "engine_args")
+_OF_AN_ENDPOINT = ("endpoint_api", "endpoint_is_vllm", "tokenizer")
+# Engine arguments that are settings too.
+_TWICE = {
+    "model": "model",
+    "max_model_len": "max_model_len",
+    "enforce_eager": "enforce_eager",
+    "kv_cache_memory_bytes": "kv_cache_gib",
+}
+
+
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """The settings from flags, environment and file; a flag that is None was not given.
 
     Raises:
-        ConfigurationError: an unknown variable, key or value; the message names it.
+        ConfigurationError: an unknown variable, key or value, or two that contradict each other;
+            the message names them.
     """
     _check_variables()
     file = file or (Path(env) if (env := os.environ.get("STEPER_CONFIG")) else None)
@@ -122,11 +139,41 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
             return init_settings, env_settings, toml
 
     try:
-        return FromFile(**{name: value for name, value in flags.items() if value is not None})
+        found = FromFile(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, source)) from error
     except ValueError as error:  # TOML, or JSON in a variable, that cannot be read
         raise ConfigurationError(f"cannot read the settings ({source}): {error}") from error
+    if wrong := "; ".join(_contradictions(found)):
+        raise ConfigurationError(wrong)
+    return found
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """What cannot be meant together, each with what to do."""
+    given = {
+        name for name in settings.model_fields_set if getattr(settings, name) not in (None, {})
+    }
+    if settings.endpoint is None:
+        for name in _OF_AN_ENDPOINT:
+            if name in given:
+                yield f"`{name}` is about a model behind an endpoint, and `endpoint` is not set"
+    else:
+        if settings.model is None:
+            yield "an `endpoint` needs a `model`: its id there (--model)"
+        for name in _OF_THE_ENGINE:
+            if name in given:
+                yield (
+                    f"`{name}` is about the engine in this process, and `endpoint` puts the model "
+                    "elsewhere: leave one out"
+                )
+    for argument, name in _TWICE.items():
+        if argument in settings.engine_args and (name == "model" or name in given):
+            yield f"`{name}` and the engine argument {argument!r} are the same: set `{name}` alone"
+    if settings.results is not None and not settings.page:
+        yield "`results` are shown by the page, and `page` is off: leave one out"
+    if settings.prompts is not None and settings.style == "student":
+        yield "`prompts` are demonstrations, of which the `style` student has none: leave one out"
 
 
 def _check_variables() -> None:

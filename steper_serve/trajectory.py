@@ -289,12 +289,14 @@ class LanguageModel(Protocol):
 class CorpusInfo:
     """How large a corpus is. `size_bytes` is its index's; `created` when that was built.
 
-    `created` is UTC in ISO 8601; either is None where it is unknown.
+    `created` is UTC in ISO 8601, `generation` counts how often it was changed; each is None
+    where it is unknown.
     """
 
     num_passages: int
     size_bytes: int | None = None
     created: str | None = None
+    generation: int | None = None
 
 
 class Retriever(Protocol):

@@ -40,7 +40,7 @@ class Access:
                 self._check_origin(headers)
                 scope.setdefault("state", {})["caller"] = self._caller(headers)
             except SteperError as error:
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

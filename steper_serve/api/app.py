@@ -1,4 +1,5 @@
-"""The HTTP application: OpenAI-compatible chat, models, the corpus, health, and who may ask.
+"""The HTTP application: OpenAI-compatible chat, models, the corpus, health, metrics, and who may
+ask.
 
 `create_app` takes a ready `Loop` and adds the outside; it starts nothing and loads no model.
 """
@@ -11,26 +12,33 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from openai.types import Model
+from opentelemetry.trace import Tracer
 from starlette.middleware.cors import CORSMiddleware
 
 import steper_serve
-from steper_serve.api import chat, errors, health, passages, raw
+from steper_serve.api import chat, errors, health, metrics, passages, raw
 from steper_serve.api.access import Access, caller_of
+from steper_serve.api.account import account_of
 from steper_serve.api.admission import Admission
 from steper_serve.api.admitted import Admitted
 from steper_serve.api.guard import ANSWERS, Guard
 from steper_serve.api.health import Vitals
 from steper_serve.api.keys import Keyring
 from steper_serve.api.limits import Limits
+from steper_serve.api.lines import Lines
+from steper_serve.api.metrics import Metrics
+from steper_serve.api.observed import REQUEST_ID_HEADER, Observed, Observer
 from steper_serve.api.rates import RATED, Rates
 from steper_serve.api.request import MODELS, RAW_MODEL, ChatRequest, check
 from steper_serve.api.streams import event_stream, unless_gone
+from steper_serve.api.tracing import Tracing
 from steper_serve.errors import ModelNotFound
 from steper_serve.loop import Loop
 
 # What a page of another origin may read of a response's headers, where it may ask at all.
 _SHOWN = (
     "retry-after",
+    REQUEST_ID_HEADER,
     *(f"x-ratelimit-{n}-{of}" for n in ("limit", "remaining", "reset") for of in RATED),
 )
 
@@ -54,6 +62,27 @@ class Policy:
     tokens_per_minute: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What an operator is told beyond metrics, and lines without content.
+
+    Args:
+        tracer: makes the traces of answers; None for none.
+        content: whether questions, answers and passages are in lines and traces.
+    """
+
+    tracer: Tracer | None = None
+    content: bool = False
+
+    def observers(self, metrics: Metrics) -> tuple[Observer, ...]:
+        """Traces first: lines name them."""
+        lines = Lines(content=self.content)
+        if self.tracer is None:
+            return metrics.observe, lines.observe
+        tracing = Tracing(self.tracer, content=self.content)
+        return tracing.observe, metrics.observe, lines.observe
+
+
 def create_app(
     loop: Loop,
     *,
@@ -62,6 +91,7 @@ def create_app(
     policy: Policy = Policy(),
     admission: Admission | None = None,
     vitals: Vitals | None = None,
+    telemetry: Telemetry = Telemetry(),
 ) -> FastAPI:
     """The application that answers with `loop`.
 
@@ -72,15 +102,19 @@ def create_app(
         policy: who may ask, and how much.
         admission: bounds on answers, for whoever ends the server.
         vitals: what is known of the engine, for whoever watches it.
+        telemetry: what an operator is told.
     """
     app = FastAPI(title="StepER Serve", version=steper_serve.__version__)
     created = int(time.time())
-    admission = admission or Admission()
+    admission, counted = admission or Admission(), Metrics()
+    counted.show(admission, loop)
     rates = Rates(policy.requests_per_minute, policy.tokens_per_minute)
     errors.install(app)
     passages.install(app, loop, examples)
     health.install(app, loop, admission, vitals or Vitals())
+    metrics.install(app, counted)
     _protect(app, policy, admission, rates)
+    app.add_middleware(Observed, observers=telemetry.observers(counted))
 
     @app.post(ANSWERS, response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
@@ -89,7 +123,9 @@ def create_app(
         policy.limits.check(body)
         base_url = public_url or str(request.base_url)
         spend = partial(rates.spend, caller_of(request.scope))
-        admitted = Admitted(loop, admission, policy.limits, spend)
+        account = account_of(request.scope)
+        account.model, account.streamed = body.model, bool(body.stream)
+        admitted = Admitted(loop, admission, policy.limits, spend, account)
         if body.stream:
             if _raw(body):
                 return await event_stream(request, raw.stream(admitted, body))

@@ -13,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
+from steper_serve.api.account import CLIENT_GONE, account_of
 from steper_serve.errors import InvalidRequest, SteperError
 
 
@@ -43,8 +45,12 @@ def error_frame(error: SteperError) -> bytes:
     return b"data: " + json.dumps(error_json(error)).encode() + b"\n\n"
 
 
-def error_response(error: SteperError) -> Response:
-    """An error as a response, with when to try again and how to name a key."""
+def error_response(error: SteperError, scope: Scope) -> Response:
+    """An error as the response to a request, with when to try again and how to name a key.
+
+    The request's account has it from here.
+    """
+    account_of(scope).error = error
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.retry_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_seconds))
@@ -62,7 +68,7 @@ def install(app: FastAPI) -> None:
 
 async def _steper_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SteperError)  # noqa: S101 - for the type checker
-    return error_response(error)
+    return error_response(error, request.scope)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -86,19 +92,27 @@ def _about_the_body(request: Request, said: str) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    message = f"{error.detail}: {request.method} {request.url.path}"
-    response = JSONResponse(error_json(_HttpError(message)), error.status_code)
+    refused = _HttpError(f"{error.detail}: {request.method} {request.url.path}")
+    account_of(request.scope).error = refused
+    response = JSONResponse(error_json(refused), error.status_code)
     response.headers.update(error.headers or {})
     return response
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # Starlette raises it again for the server's log once this is sent.
-    return JSONResponse(error_json(SteperError("internal error; the server's log has it")), 500)
+    # Starlette raises it again for the server's log once this is sent, and sends this past all
+    # middleware.
+    id = account_of(request.scope).request_id
+    return JSONResponse(error_json(internal_error(id)), 500, {"x-request-id": id})
+
+
+def internal_error(request_id: str) -> SteperError:
+    """What a client is told of a failure that nobody foresaw."""
+    return SteperError(f"internal error; the server's log has it under the request id {request_id}")
 
 
 def _param(location: tuple[Any, ...]) -> str | None:

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steper_serve.api.access import caller_of
+from steper_serve.api.account import CLIENT_GONE, account_of
 from steper_serve.api.admission import Admission
 from steper_serve.api.errors import ClientGone, error_response
 from steper_serve.api.limits import Limits
@@ -43,12 +44,12 @@ class Guard:
                 body = await self._body(Headers(scope=scope), receive)
                 await self._app(scope, _replayed(body, receive), telling)
         except SteperError as error:  # before anything was sent: all else is answered further in
-            response = error_response(error)
+            response = error_response(error, scope)
             if isinstance(error, BodyTooSlow):  # what may still come of it is no request
                 response.headers["Connection"] = "close"
             await response(scope, receive, telling)
         except ClientGone:
-            pass
+            account_of(scope).status = CLIENT_GONE
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """The whole body.

@@ -5,6 +5,7 @@ a load balancer: it fails as long as a question would. Neither wants a key.
 """
 
 import asyncio
+import logging
 
 from fastapi import FastAPI
 
@@ -12,6 +13,8 @@ from steper_serve.api.admission import Admission
 from steper_serve.errors import Draining, EngineDied, EngineUnavailable
 from steper_serve.loop import Loop
 from steper_serve.trajectory import LanguageModel
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
 
@@ -38,6 +41,7 @@ class Vitals:
                 await model.check()
             except EngineDied as error:
                 self.died = error.message
+                _log.error("the engine has died: %s", self.died, extra={"event": "engine_died"})
             except EngineUnavailable:
                 pass  # it may come back
             await asyncio.sleep(_LOOK_SECONDS)

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from steper_serve.api.errors import ClientGone, error_frame
-from steper_serve.errors import SteperError
+from steper_serve.api.account import account_of
+from steper_serve.api.errors import ClientGone, error_frame, internal_error
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ async def event_stream(request: Request, frames: AsyncGenerator[bytes, None]) ->
                 yield following
         except Exception:  # noqa: BLE001 - the boundary: the status is sent, an error can be
             _log.exception("an answer broke off")
-            yield error_frame(SteperError("internal error; the server's log has it"))
+            yield error_frame(internal_error(account_of(request.scope).request_id))
         finally:
             await frames.aclose()
 

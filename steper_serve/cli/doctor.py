@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.util
-import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -12,15 +11,23 @@ from typing import Any
 
 import click
 
-from steper_serve.cli import guarding
+from steper_serve.cli import guarding, telemetry
 from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
-from steper_serve.cli.wiring import index_directory, model_name, runs_eagerly
+from steper_serve.cli.wiring import (
+    RESERVE,
+    check_model,
+    index_directory,
+    model_name,
+    open_index,
+    runs_eagerly,
+)
 from steper_serve.errors import ConfigurationError, SteperError
-from steper_serve.retrieval.bm25 import Bm25Retriever
 from steper_serve.settings import Settings
 from steper_serve.strategies import STRATEGIES, demonstrations
 
 _PACKAGES = ("tantivy", "transformers", "openai", "fastapi", "pydantic-settings", "click")
+# The model's own is known to the engine alone.
+_ANY_LENGTH = 2**20
 
 
 @click.command()
@@ -28,7 +35,7 @@ _PACKAGES = ("tantivy", "transformers", "openai", "fastapi", "pydantic-settings"
 @model_options
 @loop_options
 def doctor(**flags: Any) -> None:
-    """Check installation, access, model and index; exit code 1 if something is wrong."""
+    """Check what `serve` would; exit code 1 if something is wrong."""
     healthy = True
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("python", _python),
@@ -56,6 +63,7 @@ def _settings_checks(flags: dict[str, Any]) -> Iterator[tuple[str, Callable[[], 
         return
     yield "settings", lambda: f"strategy {settings.strategy}"
     yield "access", lambda: guarding.described(settings)
+    yield "telemetry", lambda: f"{settings.log_format} lines, {telemetry.described()}"
     yield "engine", lambda: _engine(settings)
     yield "model", lambda: _model(settings)
     yield "prompts", lambda: _prompts(settings)
@@ -106,29 +114,14 @@ def _device() -> str:
 def _model(settings: Settings) -> str:
     name = model_name(settings)
     if settings.endpoint is not None:
-        return f"{settings.model or 'the only one'} at the endpoint (not asked)"
-    folder = Path(name)
-    if not folder.is_dir():
-        return f"{name}: a hub id, not checked"
-    from safetensors import SafetensorError, safe_open
+        return f"{name} at the endpoint (not asked)"
+    told = check_model(settings)
+    if Path(name).is_dir():
+        from steper_serve.generation.model_format import load_format
 
-    from steper_serve.generation.model_format import load_format
-
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        weights = sorted(folder.glob("*.safetensors"))
-        if not weights:
-            raise ConfigurationError(f"{name} holds no *.safetensors file")
-        tensors = 0
-        for file in weights:
-            with safe_open(file, "pt") as opened:
-                tensors += len(list(opened.keys()))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigurationError(f"cannot read the model in {name}: {error}") from error
-    load_format(name, max_model_len=2**20, reserve=1, style=settings.style)
-    kind = (config.get("architectures") or ["?"])[0]
-    size = sum(file.stat().st_size for file in weights) / 2**20
-    return f"{name}: {kind}, {tensors} tensors, {size:.1f} MiB"
+        length = settings.max_model_len or _ANY_LENGTH
+        load_format(name, max_model_len=length, reserve=RESERVE, style=settings.style)
+    return told
 
 
 def _prompts(settings: Settings) -> str:
@@ -140,8 +133,5 @@ def _prompts(settings: Settings) -> str:
 
 
 def _index(settings: Settings) -> str:
-    target = index_directory(settings)
-    retriever = Bm25Retriever.open(target)
-    if not retriever.num_documents:
-        raise ConfigurationError(f"the index in {target} is empty: add passages to it")
-    return f"{target}: {retriever.num_documents} passages"
+    retriever = open_index(settings)
+    return f"{index_directory(settings)}: {retriever.num_documents} passages"

@@ -5,6 +5,7 @@ import sys
 import click
 
 import steper_serve
+from steper_serve.cli import logs
 from steper_serve.cli.ask import ask
 from steper_serve.cli.bench import bench
 from steper_serve.cli.bench_attack import attack
@@ -13,6 +14,7 @@ from steper_serve.cli.bench_page import page
 from steper_serve.cli.bench_paper import paper
 from steper_serve.cli.bench_peers import peer, peers
 from steper_serve.cli.bench_retrieval import retrieval
+from steper_serve.cli.bench_soak import soak
 from steper_serve.cli.distill import distill
 from steper_serve.cli.doctor import doctor
 from steper_serve.cli.fictional import fictional
@@ -28,7 +30,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SteperError as error:
-            click.echo(f"steper-serve: {error.message}", err=True)
+            logs.tell_failure(error)
             sys.exit(1)
 
 
@@ -38,7 +40,7 @@ def main() -> None:
     """Multi-hop question answering with a small student model, step by step."""
 
 
-for command in (attack, load, page, paper, peer, peers, replay, retrieval):
+for command in (attack, load, page, paper, peer, peers, replay, retrieval, soak):
     bench.add_command(command)
 for command in (serve, ui, ask, key, index, fictional, distill, bench, doctor):
     main.add_command(command)

@@ -101,11 +101,23 @@ _GUARD = (
         help="Within which running answers must end after a signal (default 25).",
     ),
 )
+_TOLD = (
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        help="Lines on standard error for people, or as JSON (default: text).",
+    ),
+    click.option(
+        "--record-content/--no-record-content",
+        default=None,
+        help="Put questions, answers and passages into logs and traces (default: no).",
+    ),
+)
 
 
 def guard_options(command: F) -> F:
-    """Flags that say where a server listens, to whom, and how much it takes."""
-    return add(command, _GUARD)
+    """Flags that say where a server listens, to whom, how much it takes, and what it tells."""
+    return add(command, (*_GUARD, *_TOLD))
 
 
 def model_options(command: F) -> F:

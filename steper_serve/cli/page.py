@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_EXAMPLES = 8
 # What is the endpoint's; the page has the rest, and so what nobody has.
-_OF_THE_ENDPOINT = ("/v1", "/health", "/ready", "/docs", "/redoc", "/openapi.json")
+_ASKED_BY_MACHINES = ("/health", "/ready", "/metrics")
+_OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/docs", "/redoc", "/openapi.json")
 
 
 class Site:

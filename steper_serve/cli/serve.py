@@ -1,6 +1,7 @@
 """`steper-serve serve`: the endpoint and the page, in this process."""
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,17 +14,22 @@ import click
 import uvicorn
 import uvloop
 
-from steper_serve.api.app import Policy, create_app
+import steper_serve
+from steper_serve.api.app import Policy, Telemetry, create_app
 from steper_serve.api.connections import dropping_after
 from steper_serve.api.health import Vitals
+from steper_serve.cli import logs
 from steper_serve.cli.guarding import admission_of, policy_of
 from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
 from steper_serve.cli.page import Site, examples_of, open_page, report_of
 from steper_serve.cli.server import AnsweringServer
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
+from steper_serve.cli.telemetry import tracing
 from steper_serve.cli.wiring import model_name, open_loop
 from steper_serve.settings import Settings
 from steper_serve.trajectory import LanguageModel
+
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -49,20 +55,23 @@ def serve(**flags: Any) -> None:
     Exit code 1 where the engine dies.
     """
     settings = settings_from(flags)
+    logs.set_up(settings.log_format)
     policy = policy_of(settings)
     signal.signal(signal.SIGTERM, _end_at_once)
     # Before the model is loaded, so that a taken port is told at once.
-    listener = bind(settings.host, settings.port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        bind(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(settings, policy, listener))
 
 
 async def _serve(settings: Settings, policy: Policy, listener: socket.socket) -> None:
     start = time.monotonic()
-    click.echo(f"Loading {model_name(settings)} …", err=True)
+    _log.info("Loading %s …", model := model_name(settings), extra=_start(model))
     examples = examples_of(settings)
     report = None if settings.results is None else report_of(settings.results)
-    async with open_loop(settings) as loop:
+    async with tracing() as tracer, open_loop(settings) as loop:
         page = open_page(settings, listener.getsockname()[1], report) if settings.page else None
         admission, vitals = admission_of(settings), Vitals()
         app = create_app(
@@ -72,26 +81,37 @@ async def _serve(settings: Settings, policy: Policy, listener: socket.socket) ->
             policy=policy,
             admission=admission,
             vitals=vitals,
+            telemetry=Telemetry(tracer, settings.record_content),
         )
         config = uvicorn.Config(
             app if page is None else Site(app, page),
             http=dropping_after(settings.client_seconds),
+            log_config=None,
             log_level="warning",
             access_log=False,
         )
-        url = url_of(listener)
         # From here on a client that comes at once is kept waiting, not refused.
         listener.listen(config.backlog)
-        click.echo(
-            f"Ready after {time.monotonic() - start:.0f} s: {url}/v1 "
-            f"(models steper, steper-ircot, …; end with Ctrl-C)",
-            err=True,
-        )
-        if page is not None:
-            click.echo(f"The page: {url}", err=True)
+        _tell_ready(url_of(listener), time.monotonic() - start, has_page=page is not None)
         server = AnsweringServer(config, page, admission, vitals, settings.drain_seconds)
         await _watched(server, listener, vitals, None if settings.endpoint else loop.model)
+    _log.info("Ended", extra={"event": "stop"})
     vitals.check()
+
+
+def _start(model: str) -> dict[str, str]:
+    return {"event": "start", "model": model, "version": steper_serve.__version__}
+
+
+def _tell_ready(url: str, seconds: float, *, has_page: bool) -> None:
+    _log.info(
+        "Ready after %.0f s: %s/v1 (models steper, steper-ircot, …; end with Ctrl-C)",
+        seconds,
+        url,
+        extra={"event": "ready", "url": f"{url}/v1", "seconds": round(seconds, 3)},
+    )
+    if has_page:
+        _log.info("The page: %s", url)
 
 
 async def _watched(

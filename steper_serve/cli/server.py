@@ -4,10 +4,10 @@ What is left out: the page (ui), and what an answer is (api).
 """
 
 import asyncio
+import logging
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import click
 import uvicorn
 
 from steper_serve.api.admission import Admission
@@ -15,6 +15,8 @@ from steper_serve.api.health import Vitals
 
 if TYPE_CHECKING:
     from steper_serve.ui.shell import Shell
+
+_log = logging.getLogger(__name__)
 
 # For what is written and not yet sent when a server ends.
 _FLUSH_SECONDS = 5
@@ -87,8 +89,9 @@ class AnsweringServer(Server):
 
     def _say(self) -> None:
         if num := self._admission.num_present:
-            click.echo(
-                f"Ending: {num} answers may take {self._drain_seconds:g} s more; "
-                "a second signal ends at once",
-                err=True,
+            _log.info(
+                "Ending: %d answers may take %g s more; a second signal ends at once",
+                num,
+                self._drain_seconds,
+                extra={"event": "drain", "num_answers": num},
             )

@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steper_serve.errors import ConfigurationError, SteperError
+from steper_serve.cli import model_files
+from steper_serve.errors import ConfigurationError, IndexUnavailable, SteperError
 from steper_serve.loop import Loop
 from steper_serve.retrieval import bm25
 from steper_serve.settings import Settings
@@ -28,7 +29,7 @@ CORPUS = ASSETS / "corpus" / "corpus.jsonl"
 BUNDLED_QUESTIONS = ASSETS / "corpus" / "questions.jsonl"
 
 # Tokens kept free behind a prompt for what a step writes.
-_RESERVE = 160
+RESERVE = 160
 # Context length assumed of an endpoint that does not tell.
 _ENDPOINT_CONTEXT = 8192
 
@@ -41,7 +42,7 @@ async def open_loop(settings: Settings) -> AsyncIterator[Loop]:
         SteperError: the index, the model or a prompt file cannot be used; the message says why.
     """
     few_shot = few_shot_prompts(settings.prompts)
-    retriever = bm25.Bm25Retriever.open(index_directory(settings))
+    retriever = open_index(settings)
     async with open_model(settings) as (model, format):
         yield Loop(
             model=model,
@@ -75,6 +76,21 @@ def index_directory(settings: Settings) -> Path:
     return target
 
 
+def open_index(settings: Settings) -> bm25.Bm25Retriever:
+    """The index to serve, open.
+
+    Raises:
+        IndexUnavailable: it is missing, broken, empty, or of another version.
+    """
+    target = index_directory(settings)
+    retriever = bm25.Bm25Retriever.open(target)
+    if not retriever.num_documents:
+        raise IndexUnavailable(
+            f"the index in {target} is empty: add passages (steper-serve index add)"
+        )
+    return retriever
+
+
 def runs_eagerly(settings: Settings) -> bool:
     """Whether the engine is to start without compiling the model.
 
@@ -99,6 +115,23 @@ def model_name(settings: Settings) -> str:
     return name
 
 
+def check_model(settings: Settings) -> str:
+    """What model an engine is to load, in a few words, as far as its files tell.
+
+    Raises:
+        ConfigurationError: it cannot be loaded, or has no room for a prompt.
+    """
+    name, length = model_name(settings), settings.max_model_len
+    if length is not None and length <= RESERVE:
+        raise ConfigurationError(
+            f"`max_model_len` is {length}, of which {RESERVE} tokens are kept for what a step "
+            "writes: raise it"
+        )
+    return (
+        model_files.check(Path(name)) if Path(name).is_dir() else f"{name}: a hub id, not checked"
+    )
+
+
 @asynccontextmanager
 async def open_model(settings: Settings) -> AsyncIterator[tuple[LanguageModel, PromptFormat]]:
     """The model that the settings name, started or reached, and how it wants its prompts.
@@ -120,6 +153,7 @@ async def _start_engine(settings: Settings) -> "tuple[VllmEngine, PromptFormat]"
     from steper_serve.generation.vllm_engine import VllmEngine
 
     name = model_name(settings)
+    check_model(settings)
     engine = await asyncio.to_thread(
         VllmEngine.start,
         name,
@@ -130,7 +164,7 @@ async def _start_engine(settings: Settings) -> "tuple[VllmEngine, PromptFormat]"
     )
     length = engine.max_model_len
     try:
-        format = load_format(name, max_model_len=length, reserve=_RESERVE, style=settings.style)
+        format = load_format(name, max_model_len=length, reserve=RESERVE, style=settings.style)
     except SteperError:
         await engine.aclose()
         raise
@@ -141,8 +175,8 @@ async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFor
     from steper_serve.generation.model_format import estimated_format, load_format
     from steper_serve.generation.openai_endpoint import OpenAIEndpoint
 
-    if settings.endpoint is None or settings.model is None:
-        raise ConfigurationError("an --endpoint needs --model: the model's id there")
+    assert settings.endpoint is not None  # noqa: S101 - for the type checker
+    assert settings.model is not None  # noqa: S101 - likewise: settings see to it
     endpoint = OpenAIEndpoint(
         settings.endpoint,
         settings.model,
@@ -153,10 +187,10 @@ async def _open_endpoint(settings: Settings) -> "tuple[OpenAIEndpoint, PromptFor
     await endpoint.check()
     length = settings.max_model_len or endpoint.max_model_len or _ENDPOINT_CONTEXT
     format = (
-        estimated_format(max_model_len=length, reserve=_RESERVE, style=settings.style)
+        estimated_format(max_model_len=length, reserve=RESERVE, style=settings.style)
         if settings.tokenizer is None
         else load_format(
-            settings.tokenizer, max_model_len=length, reserve=_RESERVE, style=settings.style
+            settings.tokenizer, max_model_len=length, reserve=RESERVE, style=settings.style
         )
     )
     return endpoint, format

@@ -175,14 +175,14 @@ def _locked(target: Path) -> Iterator[None]:
             handle.truncate(0)
 
 
-def _number(name: str) -> int:
+def number_of(name: str) -> int:
     """The number in the name of a generation; 0 for any other name."""
     return int(name[:6]) if _NAME.fullmatch(name) else 0
 
 
 def _live_number(target: Path) -> int:
     try:
-        return _number((target / _CURRENT).read_text(encoding="utf-8").strip())
+        return number_of((target / _CURRENT).read_text(encoding="utf-8").strip())
     except FileNotFoundError:
         return 0
 
@@ -193,15 +193,15 @@ def _next_name(target: Path) -> str:
 
 def _named(target: Path) -> list[Path]:
     """The folders of generations, oldest first."""
-    found = [folder for folder in (target / _GENERATIONS).iterdir() if _number(folder.name)]
-    return sorted(found, key=lambda folder: _number(folder.name))
+    found = [folder for folder in (target / _GENERATIONS).iterdir() if number_of(folder.name)]
+    return sorted(found, key=lambda folder: number_of(folder.name))
 
 
 def _sweep(target: Path) -> None:
     """Remove what killed writers left: unnamed files, and generations past the live one."""
     number = _live_number(target)
     for generation in _named(target):
-        if _number(generation.name) > number:
+        if number_of(generation.name) > number:
             shutil.rmtree(generation, ignore_errors=True)
     for file in target.glob(f".{_CURRENT}.*"):
         file.unlink(missing_ok=True)

@@ -82,7 +82,8 @@ class Bm25Retriever:
     def describe(self) -> CorpusInfo:
         """See `Retriever.describe`."""
         info = self.info
-        return CorpusInfo(info.num_documents, info.size_bytes, info.created)
+        number = generations.number_of(info.generation)
+        return CorpusInfo(info.num_documents, info.size_bytes, info.created, number)
 
     def reload_if_changed(self) -> bool:
         """Go over to another generation if one has become live; costs one stat if not.
@@ -106,6 +107,17 @@ class Bm25Retriever:
             except IndexUnavailable as error:
                 self._tell(found, error)
                 raise
+            info = self.info
+            _log.info(
+                "the index was switched to generation %s: %d passages",
+                info.generation,
+                info.num_documents,
+                extra={
+                    "event": "index_switch",
+                    "generation": info.generation,
+                    "num_passages": info.num_documents,
+                },
+            )
         return True
 
     def _tell(self, found: generations.Stamp | None, error: IndexUnavailable) -> None:

@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 
+from steper_serve.api.account import Account
 from steper_serve.api.admission import Admission
 from steper_serve.api.admitted import Admitted
 from steper_serve.api.app import Policy
@@ -95,7 +96,7 @@ async def test_what_is_stopped_says_so_and_what_is_cancelled_does_not() -> None:
 
 def _admitted(model: object, spent: list[int], **changes: object) -> Admitted:
     limits = Limits(**changes)  # type: ignore[arg-type]
-    return Admitted(make_loop(model), Admission(1, 1), limits, spent.append)  # type: ignore[arg-type]
+    return Admitted(make_loop(model), Admission(1, 1), limits, spent.append, Account())  # type: ignore[arg-type]
 
 
 async def test_the_tokens_that_are_paid_are_those_of_the_usage() -> None:

@@ -105,6 +105,7 @@ async def test_the_corpus_is_described_as_it_is_now(loop: Loop, index: Path) -> 
         "num_passages": 4,
         "size_bytes": info.size_bytes,
         "created": info.created,
+        "generation": 2,
         "examples": list(EXAMPLES),
     }
     assert found["data"][0]["id"] == "new"
