@@ -26,6 +26,9 @@ MIX = (
 )
 # How many of 100 entities in a question are described instead of named.
 _DESCRIBED = {("bridge", 2): 60, ("bridge", 3): 50, ("bridge", 4): 25}
+# How many of 100 bridges first name what they begin with, and then lead on from it.
+_NAMED_FIRST = 60
+_POSSESSIVE = "'s "
 # Kinds that a description tells the year of.
 _DATED = frozenset(("person", "film", "novel", "album", "ship"))
 _MOST_DRAWS = 500
@@ -141,7 +144,7 @@ def _bridge(world: World, draw: random.Random, hops: int) -> _Plan | None:
         visited.add(anchor)
     else:
         phrase = _named(world, start, draw)
-    here = start
+    here, opening, nouns = start, phrase, [f"that {_noun(world, start)}"]
     while True:
         fact = _next_fact(world, here, visited, draw)
         if fact is None:
@@ -149,11 +152,16 @@ def _bridge(world: World, draw: random.Random, hops: int) -> _Plan | None:
         steps.append(_step(world, fact))
         titles = {step.title for step in steps}
         if len(titles) == hops and (isinstance(fact.object, str) or draw.random() < 0.75):
-            question = draw.choice(fact.relation.asks).format(x=phrase)
+            asks = draw.choice(fact.relation.asks)
+            steps[-1] = _asked(steps[-1], fact)
+            question = asks.format(x=phrase)
+            if draw.random() * 100 < _NAMED_FIRST:
+                question = f"Take {opening}. {asks.format(x=_POSSESSIVE.join(nouns))}"
             return _Plan(question, _answers(world, fact.object), tuple(steps))
         if isinstance(fact.object, str) or len(titles) > hops or len(steps) > hops + 1:
             return None
         phrase = draw.choice(fact.relation.phrases).format(x=phrase)
+        nouns.append(fact.relation.noun)
         here = fact.object
         visited.add(here)
 
@@ -275,6 +283,19 @@ def _step(world: World, fact: Fact) -> GoldStep:
         title=world.title(world.source(fact)),
         statement=f"The {noun} of {subject} is {answer}.",
         missing=(f"The {noun} of {subject} is still to be found.", _search(world, fact)),
+    )
+
+
+def _asked(step: GoldStep, fact: Fact) -> GoldStep:
+    """The last step of a bridge: that it is what was asked for stands where it is looked up.
+
+    A small model that has to tell so afterwards, from the whole question, goes on or ends early.
+    """
+    plain, asked = (f"The {fact.relation.noun} {of}of " for of in ("", "asked "))
+    return replace(
+        step,
+        statement=step.statement.replace(plain, asked),
+        missing=tuple(thought.replace(plain, asked) for thought in step.missing),
     )
 
 

@@ -129,6 +129,16 @@ def test_types_and_hops_are_what_was_asked_for() -> None:
     assert 0.3 < sum(q.answers == ("yes",) for q in QUESTIONS) / kinds["yes-no", 2] < 0.9
 
 
+def test_a_bridge_marks_its_last_fact_alone_as_asked_for() -> None:
+    bridges = [q for q in QUESTIONS if q.type == "bridge"]
+    for question in bridges:
+        marked = [" asked of " in step.statement for step in question.steps]
+        assert marked == [False] * (len(marked) - 1) + [True]
+        assert " asked of " in question.steps[-1].missing[0]
+    named_first = [q for q in bridges if q.question.startswith("Take ")]
+    assert 0.4 < len(named_first) / len(bridges) < 0.8
+
+
 def test_comparisons_are_answered_rightly() -> None:
     compared = [q for q in QUESTIONS if q.type == "comparison"]
     for question in compared:
