@@ -131,6 +131,7 @@ def test_a_server_is_started_with_model_index_and_flags(monkeypatch, tmp_path):
 
     class Popen:
         stderr = iter(["Ready after 2 s: http://127.0.0.1:5/v1 (…)\n"])
+        pid = 1
 
         def __init__(self, command, **options):
             commands.append(command)

@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ def test_twenty_switches_fail_no_answer_of_the_student(tmp_path: Path) -> None:
     index = tmp_path / "index"
     bm25.build(corpus.read(CORPUS), index)
     asked = [q.question for q in questions.drawn(questions.read(BUNDLED_QUESTIONS), 60)]
-    over = Event()
+    over, answered = Event(), Semaphore(0)
 
     def found(http: httpx.Client) -> list[str]:
         response = http.get("/v1/passages", params={"query": WORD, "top_k": 20})
@@ -42,11 +42,13 @@ def test_twenty_switches_fail_no_answer_of_the_student(tmp_path: Path) -> None:
                 body = {"model": "steper", "messages": [{"role": "user", "content": question}]}
                 response = http.post("/v1/chat/completions", json=body)
                 done.append((response.status_code, response.text))
+                answered.release()
             return done
 
         clients = [pool.submit(ask, number) for number in range(NUM_CLIENTS)]
         try:
             for number in range(1, NUM_SWITCHES + 1):
+                assert answered.acquire(timeout=120), "nobody is answered"
                 new = Passage(f"new{number - (number + 1) % 2}", WORD, f"{WORD} {number}")
                 if number % 2:
                     bm25.add([new], index)

@@ -23,9 +23,12 @@ QUESTION = ASKED[0]["content"]
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What is written in JSON; logging is as it was afterwards."""
     root = logging.getLogger()
+    for name in ("uvicorn", "uvicorn.error"):  # a server run by another test may have set its own
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     before = root.handlers[:], root.level
     logs.set_up("json")
     out = io.StringIO()
