@@ -7,12 +7,23 @@ question is chosen by what a search finds for it.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from steper_serve.fictional.draws import generator
-from steper_serve.fictional.passages import telling
 from steper_serve.fictional.schema import Relation
+from steper_serve.fictional.steps import (
+    DATED,
+    GoldStep,
+    alike,
+    asked_of,
+    compared_step,
+    description,
+    fact_step,
+    noun_of,
+    ordered,
+    value_of,
+)
 from steper_serve.fictional.world import RELATION, RELATIONS_OF, Entity, Fact, World
 
 # How many of 100 questions are of each type and number of hops.
@@ -29,28 +40,7 @@ _DESCRIBED = {("bridge", 2): 60, ("bridge", 3): 50, ("bridge", 4): 25}
 # How many of 100 bridges first name what they begin with, and then lead on from it.
 _NAMED_FIRST = 60
 _POSSESSIVE = "'s "
-# Kinds that a description tells the year of.
-_DATED = frozenset(("person", "film", "novel", "album", "ship"))
 _MOST_DRAWS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class GoldStep:
-    """One fact that a question needs.
-
-    Args:
-        question: it, asked on its own.
-        answer: its answer.
-        title: of the passage that states it; None for a conclusion from what is known.
-        statement: it, as a thought.
-        missing: thoughts that say that it is still to be found, to be searched with.
-    """
-
-    question: str
-    answer: str
-    title: str | None
-    statement: str
-    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +84,7 @@ def questions(world: World, count: int) -> Iterator[FictionalQuestion]:
 
 def single_hop(world: World, fact: Fact, draw: random.Random) -> FictionalQuestion:
     """A question for one fact alone."""
-    step = _step(world, fact)
+    step = fact_step(world, fact)
     question = draw.choice(fact.relation.asks).format(x=_named(world, fact.subject, draw))
     answers = _answers(world, fact.object)
     return FictionalQuestion("", question, answers, "single-hop", 1, (step,))
@@ -102,7 +92,7 @@ def single_hop(world: World, fact: Fact, draw: random.Random) -> FictionalQuesti
 
 def described(world: World, fact: Fact, draw: random.Random) -> FictionalQuestion | None:
     """A question for the subject of a fact by that fact; None if it does not tell it apart."""
-    found = _description(world, fact)
+    found = description(world, fact)
     if found is None:
         return None
     phrase, step = found
@@ -144,16 +134,16 @@ def _bridge(world: World, draw: random.Random, hops: int) -> _Plan | None:
         visited.add(anchor)
     else:
         phrase = _named(world, start, draw)
-    here, opening, nouns = start, phrase, [f"that {_noun(world, start)}"]
+    here, opening, nouns = start, phrase, [f"that {noun_of(world, start)}"]
     while True:
         fact = _next_fact(world, here, visited, draw)
         if fact is None:
             return None
-        steps.append(_step(world, fact))
+        steps.append(fact_step(world, fact))
         titles = {step.title for step in steps}
         if len(titles) == hops and (isinstance(fact.object, str) or draw.random() < 0.75):
             asks = draw.choice(fact.relation.asks)
-            steps[-1] = _asked(steps[-1], fact)
+            steps[-1] = asked_of(steps[-1], fact)
             question = asks.format(x=phrase)
             if draw.random() * 100 < _NAMED_FIRST:
                 question = f"Take {opening}. {asks.format(x=_POSSESSIVE.join(nouns))}"
@@ -185,7 +175,7 @@ def _yes_no(world: World, draw: random.Random, hops: int) -> _Plan | None:
     if first == second or len(facts) < 2:
         return None
     x, y = (_named(world, entity, draw) for entity in (first, second))
-    steps = [_step(world, fact) for fact in facts]
+    steps = [fact_step(world, fact) for fact in facts]
     return _same(world, relation.same.format(x=x, y=y), facts, steps)
 
 
@@ -200,14 +190,14 @@ def _bridge_comparison(world: World, draw: random.Random, hops: int) -> _Plan | 
     people = [fact.object for fact in first if isinstance(fact.object, Entity)]
     if len(people) < 2 or people[0] == people[1]:
         return None
-    steps = [_compared_step(world, fact) for fact in first]
+    steps = [compared_step(world, fact) for fact in first]
     about = RELATION[f"person.{draw.choice(_ABOUT_PEOPLE)}"]
     second = [fact for person in people if (fact := world.fact(about, person))]
     if about.compares:
         return _compared(world, draw, second, pair, bridge, steps)
     x, y = (_named(world, entity, draw) for entity in pair)
     question = f"Were the {bridge.noun}s of {x} and {y} born in the same city?"
-    return _same(world, question, second, [*steps, *(_step(world, f) for f in second)])
+    return _same(world, question, second, [*steps, *(fact_step(world, f) for f in second)])
 
 
 _ABOUT_PEOPLE = ("birth year", "birthplace")
@@ -225,10 +215,10 @@ def _compared(
     facts: list[Fact],
     pair: list[Entity],
     bridge: Relation | None,
-    steps: list[GoldStep] | None = None,
+    led: list[GoldStep] | None = None,
 ) -> _Plan | None:
     """Which of a pair has the smaller or greater value; `bridge` leads from it to who has it."""
-    values = [int(str(fact.object).split()[0]) for fact in facts]
+    values = [value_of(fact) for fact in facts]
     if len(facts) < 2 or values[0] == values[1]:
         return None
     x, y = (_named(world, entity, draw) for entity in pair)
@@ -238,31 +228,18 @@ def _compared(
         asks = f"Which {bridge.subject} has the {bridge.noun} born"
         templates = tuple(f"{asks} {order}, {{x}} or {{y}}?" for order in ("first", "later"))
     wanted = pair[values.index(max(values) if greater else min(values))]
-    whose = f" ({world.name(wanted)})" if bridge else ""
     orders = [template.partition(",")[0].split()[-1] for template in templates]
-    ordered = [
-        f"the {order} is {fact.object} ({world.name(fact.subject)})"
-        for order, fact in zip(orders, sorted(facts, key=_value_of), strict=True)
-    ]
-    statement = f"T{' and '.join(ordered)[1:]}: {ordered[greater]}{whose}."
-    conclusion = GoldStep("", world.name(wanted), None, statement)
-    gold = [*(steps or []), *(_compared_step(world, fact) for fact in facts), conclusion]
+    conclusion = ordered(world, facts, orders, greater, wanted)
+    gold = [*(led or []), *(compared_step(world, fact) for fact in facts), conclusion]
     return _Plan(templates[greater].format(x=x, y=y), _answers(world, wanted), tuple(gold))
 
 
-def _value_of(fact: Fact) -> int:
-    return int(str(fact.object).split()[0])
-
-
-def _same(world: World, question: str, facts: list[Fact], steps: list[GoldStep]) -> _Plan | None:
+def _same(world: World, question: str, facts: list[Fact], gold: list[GoldStep]) -> _Plan | None:
     objects = [fact.object for fact in facts if isinstance(fact.object, Entity)]
     if len(objects) < 2:
         return None
-    alike = objects[0] == objects[1]
-    x, y = (world.title(entity) for entity in objects)
-    statement = f"{x} and {y} are {'' if alike else 'not '}the same."
-    answer = "yes" if alike else "no"
-    return _Plan(question, (answer,), (*steps, GoldStep("", answer, None, statement)))
+    conclusion = alike(world, *objects)
+    return _Plan(question, (conclusion.answer,), (*gold, conclusion))
 
 
 def _next_fact(
@@ -272,47 +249,6 @@ def _next_fact(
     facts = [fact for fact in world.facts(here) if fact.object not in visited]
     weights = [1 if isinstance(fact.object, str) else 4 for fact in facts]
     return draw.choices(facts, weights)[0] if facts else None
-
-
-def _step(world: World, fact: Fact) -> GoldStep:
-    subject, noun = world.title(fact.subject), fact.relation.noun
-    answer = fact.object if isinstance(fact.object, str) else world.title(fact.object)
-    return GoldStep(
-        question=fact.relation.asks[0].format(x=world.mention(fact.subject)),
-        answer=answer,
-        title=world.title(world.source(fact)),
-        statement=f"The {noun} of {subject} is {answer}.",
-        missing=(f"The {noun} of {subject} is still to be found.", _search(world, fact)),
-    )
-
-
-def _asked(step: GoldStep, fact: Fact) -> GoldStep:
-    """The last step of a bridge: that it is what was asked for stands where it is looked up.
-
-    A small model that has to tell so afterwards, from the whole question, goes on or ends early.
-    """
-    plain, asked = (f"The {fact.relation.noun} {of}of " for of in ("", "asked "))
-    return replace(
-        step,
-        statement=step.statement.replace(plain, asked),
-        missing=tuple(thought.replace(plain, asked) for thought in step.missing),
-    )
-
-
-def _compared_step(world: World, fact: Fact) -> GoldStep:
-    """A step of a comparison: whose it is comes last, to be read off behind what is compared."""
-    step = _step(world, fact)
-    return replace(
-        step, statement=f"{step.statement.removesuffix('.')} ({world.name(fact.subject)})."
-    )
-
-
-def _search(world: World, fact: Fact) -> str:
-    """A thought that looks for the passage of `fact` by what it must say."""
-    subject, relation = world.title(fact.subject), fact.relation
-    if world.source(fact) == fact.subject:
-        return f"Looking for {subject}."
-    return f"Looking for the {relation.noun}, {relation.phrases[-1].format(x=subject)}."
 
 
 def _described(
@@ -327,51 +263,16 @@ def _described(
     if not facts:
         return None
     fact = draw.choice(facts)
-    found = _description(world, fact)
+    found = description(world, fact)
     return None if found is None or isinstance(fact.object, str) else (*found, fact.object)
-
-
-def _description(world: World, fact: Fact) -> tuple[str, GoldStep] | None:
-    """What a fact describes its subject as, and that it does; None if it fits others as well."""
-    entity = fact.subject
-    if isinstance(fact.object, str) or not fact.relation.describes or world.source(fact) != entity:
-        return None
-    noun = _noun(world, entity)
-    others = [e for e in world.subjects(fact.relation, fact.object) if _noun(world, e) == noun]
-    described = fact.relation.describes.format(o=world.mention(fact.object))
-    if entity.kind in _DATED:
-        year = world.year(entity)
-        others = [other for other in others if world.year(other) == year]
-        if entity.kind == "person":
-            described += f" in {year}"
-        else:
-            noun = f"{year} {noun}"
-    if others != [entity]:
-        return None
-    title = world.title(entity)
-    step = GoldStep(
-        question=f"Which {noun} is {described}?",
-        answer=title,
-        title=title,
-        statement=telling(world, fact),
-        missing=(
-            f"The {noun} {described} is still to be found.",
-            f"Looking for one {noun} {described}.",
-        ),
-    )
-    return f"the {noun} {described}", step
-
-
-def _noun(world: World, entity: Entity) -> str:
-    return world.role(entity) if entity.kind == "person" else entity.kind
 
 
 def _named(world: World, entity: Entity, draw: random.Random) -> str:
     """The entity by its name, told from its namesakes if it has any."""
     if world.told_apart_by(entity) or draw.random() < 0.5:
         return world.mention(entity)
-    noun = _noun(world, entity)
-    if entity.kind in ("person", "film", "novel", "album", "ship"):
+    noun = noun_of(world, entity)
+    if entity.kind in DATED:
         return f"the {noun} {world.name(entity)}"
     return world.mention(entity)
 
