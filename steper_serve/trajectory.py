@@ -89,6 +89,22 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written. Of several steps, a prompt counts once for each that read it."""
+
+    num_prompt_tokens: int = 0
+    num_completion_tokens: int = 0
+    num_cached_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.num_prompt_tokens + other.num_prompt_tokens,
+            self.num_completion_tokens + other.num_completion_tokens,
+            self.num_cached_tokens + other.num_cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model wrote for one `Generate`, and what it cost.
 
@@ -104,6 +120,10 @@ class Completion:
     queue_seconds: float | None = None
     prefill_seconds: float | None = None
     decode_seconds: float | None = None
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.num_prompt_tokens, self.num_completion_tokens, self.num_cached_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +156,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens over all steps. Prompt tokens count once for each step that read them."""
-
-    num_prompt_tokens: int = 0
-    num_completion_tokens: int = 0
-    num_cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Trajectory:
     """A finished flow.
 
@@ -170,11 +181,7 @@ class Trajectory:
     @property
     def usage(self) -> Usage:
         completions = [c for step in self.steps for c in step.completions]
-        return Usage(
-            num_prompt_tokens=sum(c.num_prompt_tokens for c in completions),
-            num_completion_tokens=sum(c.num_completion_tokens for c in completions),
-            num_cached_tokens=sum(c.num_cached_tokens for c in completions),
-        )
+        return sum((completion.usage for completion in completions), Usage())
 
     @property
     def passages(self) -> tuple[Passage, ...]:

@@ -74,12 +74,7 @@ class Answering:
 
     def spent(self, usage: Usage) -> None:
         """Add the tokens of a generation."""
-        before = self.usage
-        self.usage = Usage(
-            before.num_prompt_tokens + usage.num_prompt_tokens,
-            before.num_completion_tokens + usage.num_completion_tokens,
-            before.num_cached_tokens + usage.num_cached_tokens,
-        )
+        self.usage += usage
 
     def ended(self, trajectory: Trajectory) -> None:
         """The loop is done."""

@@ -17,7 +17,7 @@ from steper_serve.api.streams import DONE, frame
 from steper_serve.errors import InvalidRequest, PromptTooLong, SteperError
 from steper_serve.loop import Loop
 from steper_serve.strategies.options import MOST_CHARACTERS_A_TOKEN
-from steper_serve.trajectory import Completion, Delta, Generate, Prompt, Usage
+from steper_serve.trajectory import Completion, Delta, Generate, Prompt
 
 DEFAULT_MAX_TOKENS = 256
 
@@ -28,7 +28,7 @@ async def answer(admitted: Admitted, request: ChatRequest) -> ChatCompletion:
         async for part in output:
             if isinstance(part, Completion):
                 done = part
-    return Reply(request.model).whole(done.text, done.finish_reason, _usage(done))
+    return Reply(request.model).whole(done.text, done.finish_reason, done.usage)
 
 
 async def stream(admitted: Admitted, request: ChatRequest) -> AsyncGenerator[bytes, None]:
@@ -45,7 +45,7 @@ async def stream(admitted: Admitted, request: ChatRequest) -> AsyncGenerator[byt
                     done = part
         held += frame(reply.chunk(finish_reason=done.finish_reason))
         if request.stream_options and request.stream_options.include_usage:
-            held += frame(reply.usage_chunk(_usage(done)))
+            held += frame(reply.usage_chunk(done.usage))
         yield held + DONE
     except SteperError as error:
         if held:
@@ -73,7 +73,3 @@ def _effect(loop: Loop, request: ChatRequest) -> Generate:
         stop=request.stop_strings,
         sampling=request.sampling,
     )
-
-
-def _usage(done: Completion) -> Usage:
-    return Usage(done.num_prompt_tokens, done.num_completion_tokens, done.num_cached_tokens)

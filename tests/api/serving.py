@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import uvicorn
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk
 from starlette.types import ASGIApp
 
 from steper_serve.api.app import create_app
@@ -21,6 +22,7 @@ PASSAGES = (
     Passage("p3", "Verla", "Verla is a town on the river Olm."),
 )
 QUESTION = "Where was the maker of The Lumen born?"
+ASKED = [{"role": "user", "content": QUESTION}]
 THOUGHTS = (
     " The Lumen was made by Ada Frost.",
     " Ada Frost was born in Verla.",
@@ -99,6 +101,14 @@ def official(url: str, key: str = "none") -> AsyncOpenAI:
     return AsyncOpenAI(
         base_url=f"{url}/v1", api_key=key, max_retries=0, _strict_response_validation=True
     )
+
+
+async def streamed_to(client: AsyncOpenAI, **request: object) -> list[ChatCompletionChunk]:
+    """Every chunk of an answer, of the loop and to the question unless told otherwise."""
+    stream = await client.chat.completions.create(
+        **{"model": "steper", "messages": ASKED, "stream": True, **request}
+    )
+    return [chunk async for chunk in stream]
 
 
 def by_step(request: Generate) -> str:

@@ -9,9 +9,8 @@ import pytest
 from steper_serve.api.app import Policy
 from steper_serve.api.keys import Keyring, make_key
 from steper_serve.generation.scripted import ScriptedModel
-from tests.api.serving import QUESTION, by_step, client_of, make_loop, official, served
+from tests.api.serving import ASKED, by_step, client_of, make_loop, official, served
 
-ASKED = [{"role": "user", "content": QUESTION}]
 SECRET, KEY = make_key("ada")
 OTHER, OTHER_KEY = make_key("bob")
 KEYS = Policy(keys=Keyring((KEY, OTHER_KEY)))

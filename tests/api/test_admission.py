@@ -18,6 +18,7 @@ from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Ask
 from steper_serve.trajectory import Completion, Generate, Prompt
 from tests.api.serving import (
+    ASKED,
     QUESTION,
     THOUGHTS,
     by_step,
@@ -29,7 +30,6 @@ from tests.api.serving import (
 )
 from tests.flows import forever
 
-ASKED = [{"role": "user", "content": QUESTION}]
 RAW = Generate(1, Prompt("Grey", "Grey"), max_tokens=9)
 
 

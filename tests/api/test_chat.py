@@ -11,10 +11,10 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from steper_serve.errors import EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import Generate
 from tests.api.serving import (
+    ASKED,
     PASSAGES,
     QUESTION,
     THOUGHTS,
@@ -22,23 +22,15 @@ from tests.api.serving import (
     client_of,
     make_loop,
     served,
+    streamed_to,
     until,
 )
-
-ASKED = [{"role": "user", "content": QUESTION}]
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[AsyncOpenAI]:
     async with client_of(make_loop(ScriptedModel(by_step))) as client:
         yield client
-
-
-async def _stream(client: AsyncOpenAI, **request: object) -> list[ChatCompletionChunk]:
-    stream = await client.chat.completions.create(
-        **{"model": "steper", "messages": ASKED, "stream": True, **request}
-    )
-    return [chunk async for chunk in stream]
 
 
 def _deltas(chunks: list[ChatCompletionChunk], name: str) -> list:
@@ -67,7 +59,7 @@ async def test_a_missing_stream_means_json(client: AsyncOpenAI) -> None:
 
 
 async def test_stream_has_the_shape_that_clients_expect(client: AsyncOpenAI) -> None:
-    chunks = await _stream(client)
+    chunks = await streamed_to(client)
     assert len({(c.id, c.created, c.model, c.object) for c in chunks}) == 1
     assert chunks[0].choices[0].delta.role == "assistant"
     assert all(c.choices[0].delta.role is None for c in chunks[1:])
@@ -78,7 +70,7 @@ async def test_stream_has_the_shape_that_clients_expect(client: AsyncOpenAI) -> 
 
 async def test_stream_and_json_say_the_same(client: AsyncOpenAI) -> None:
     done = await client.chat.completions.create(model="steper", messages=ASKED)
-    chunks = await _stream(client)
+    chunks = await streamed_to(client)
     message = done.choices[0].message
     assert "".join(_deltas(chunks, "reasoning_content")) == message.reasoning_content
     assert "".join(_deltas(chunks, "content")) == message.content
@@ -87,7 +79,7 @@ async def test_stream_and_json_say_the_same(client: AsyncOpenAI) -> None:
 
 
 async def test_reasoning_comes_token_by_token(client: AsyncOpenAI) -> None:
-    pieces = _deltas(await _stream(client), "reasoning_content")
+    pieces = _deltas(await streamed_to(client), "reasoning_content")
     assert pieces == [
         *("The", " Lumen", " was", " made", " by", " Ada", " Frost."),
         *("\nAda", " Frost", " was", " born", " in", " Verla."),
@@ -97,7 +89,7 @@ async def test_reasoning_comes_token_by_token(client: AsyncOpenAI) -> None:
 
 async def test_usage_counts_every_step(client: AsyncOpenAI) -> None:
     done = await client.chat.completions.create(model="steper", messages=ASKED)
-    chunks = await _stream(client, stream_options={"include_usage": True})
+    chunks = await streamed_to(client, stream_options={"include_usage": True})
     assert done.usage.completion_tokens == sum(len(t.split()) for t in THOUGHTS)
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
     assert chunks[-1].choices == []
@@ -142,7 +134,7 @@ async def test_streamed_trace_has_the_schema_of_the_whole(client: AsyncOpenAI) -
     whole = (
         await client.chat.completions.create(model="steper", messages=ASKED, extra_body=body)
     ).steper
-    events = [c.steper for c in await _stream(client, extra_body=body) if hasattr(c, "steper")]
+    events = [c.steper for c in await streamed_to(client, extra_body=body) if hasattr(c, "steper")]
     steps: dict[int, dict] = {}
     for event in events[:-1]:
         steps.setdefault(event["step"], {}).update(event)
@@ -250,7 +242,7 @@ async def test_the_raw_model_runs_no_loop() -> None:
     async with client_of(make_loop(model)) as client:
         turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
         done = await client.chat.completions.create(model="steper-raw", messages=turns, stop="\n")
-        chunks = await _stream(client, model="steper-raw", messages=turns)
+        chunks = await streamed_to(client, model="steper-raw", messages=turns)
     assert done.choices[0].message.content == " A title"
     assert "".join(_deltas(chunks, "content")) == " A title"
     assert chunks[-1].choices[0].finish_reason == "stop"
@@ -287,48 +279,13 @@ async def test_a_token_budget_ends_an_answer_with_length(client: AsyncOpenAI) ->
     assert done.usage.completion_tokens <= 35
 
 
-async def test_a_failure_before_the_first_text_has_its_status() -> None:
-    model = ScriptedModel([EngineUnavailable("the engine is down")] * 2)
-    async with client_of(make_loop(model)) as client:
-        for streamed in (False, True):
-            with pytest.raises(openai.InternalServerError) as caught:
-                await client.chat.completions.create(
-                    model="steper", messages=ASKED, stream=streamed
-                )
-            assert caught.value.status_code == 503
-            assert caught.value.code == "engine_unavailable"
-
-
-async def test_a_failure_in_a_later_step_carries_the_steps_so_far() -> None:
-    script = [THOUGHTS[0], EngineUnavailable("the engine is down")]
-    async with client_of(make_loop(ScriptedModel(script))) as client:
-        with pytest.raises(openai.InternalServerError) as caught:
-            await client.chat.completions.create(model="steper", messages=ASKED)
-        assert caught.value.body["steper"]["steps"][0]["thought"] == THOUGHTS[0].strip()
-    async with client_of(make_loop(ScriptedModel(script))) as client:
-        with pytest.raises(openai.APIError, match="the engine is down") as broken:
-            await _stream(client)
-        assert len(broken.value.body["steper"]["steps"]) == 1
-
-
-async def test_readiness_follows_the_engine() -> None:
-    model = ScriptedModel([])
-    async with served(make_loop(model)) as url, httpx.AsyncClient() as http:
-        assert (await http.get(f"{url}/ready")).status_code == 200
-        model.down = "the engine has died"
-        response = await http.get(f"{url}/ready")
-        assert response.status_code == 503
-        assert response.json()["error"]["message"] == "the engine has died"
-        assert (await http.get(f"{url}/health")).status_code == 200
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("model_id", ["steper", "steper-raw"])
 async def test_a_client_that_leaves_frees_the_engine(streamed: bool, model_id: str) -> None:
     model = ScriptedModel(THOUGHTS, gate=asyncio.Event())
     async with client_of(make_loop(model)) as client:
         request = asyncio.create_task(
-            _stream(client, model=model_id)
+            streamed_to(client, model=model_id)
             if streamed
             else client.chat.completions.create(model=model_id, messages=ASKED)
         )
@@ -340,7 +297,7 @@ async def test_a_client_that_leaves_frees_the_engine(streamed: bool, model_id: s
 async def test_concurrent_streams_never_mix() -> None:
     async def ask(client: AsyncOpenAI, name: str) -> str:
         asked = [{"role": "user", "content": f"Where is {name} of The Lumen?"}]
-        return "".join(_deltas(await _stream(client, messages=asked), "reasoning_content"))
+        return "".join(_deltas(await streamed_to(client, messages=asked), "reasoning_content"))
 
     def echo(request: Generate) -> str:
         name = request.prompt.text.split("Q: Where is ")[1].split(" ")[0]
@@ -350,20 +307,6 @@ async def test_concurrent_streams_never_mix() -> None:
         names = [f"N{n}" for n in range(24)]
         texts = await asyncio.gather(*(ask(client, name) for name in names))
     assert [set(t.split(". So")[0].split()) for t in texts] == [{name} for name in names]
-
-
-async def test_an_unexpected_failure_in_a_stream_is_an_error_event(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def break_down(request: Generate) -> str:
-        if request.step == 1:
-            return THOUGHTS[0]
-        raise KeyError("a bug")
-
-    async with client_of(make_loop(ScriptedModel(break_down))) as client:
-        with pytest.raises(openai.APIError, match="internal error"):
-            await _stream(client)
-    assert "a bug" in caplog.text
 
 
 async def test_only_web_addresses_are_cited_as_they_are() -> None:

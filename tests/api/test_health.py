@@ -13,9 +13,7 @@ from steper_serve.api.health import Vitals
 from steper_serve.errors import IndexUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import CorpusInfo
-from tests.api.serving import QUESTION, Shelf, by_step, make_loop, official, served, until
-
-ASKED = [{"role": "user", "content": QUESTION}]
+from tests.api.serving import ASKED, Shelf, by_step, make_loop, official, served, until
 
 
 @asynccontextmanager

@@ -14,10 +14,17 @@ from steper_serve.api.app import create_app
 from steper_serve.api.connections import dropping_after
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import Completion, Delta, Generate
-from tests.api.serving import QUESTION, by_step, make_loop, official, served, served_app, until
+from tests.api.serving import (
+    ASKED,
+    by_step,
+    make_loop,
+    official,
+    served,
+    served_app,
+    until,
+)
 from tests.flows import Model
 
-ASKED = [{"role": "user", "content": QUESTION}]
 NUM_CLIENTS = 1000
 PIECE = " word" * 2000
 

@@ -20,6 +20,7 @@ from steper_serve.api.limits import Limits
 from steper_serve.errors import EngineFailed
 from steper_serve.generation.scripted import ScriptedModel
 from tests.api.serving import (
+    ASKED,
     PASSAGES,
     QUESTION,
     THOUGHTS,
@@ -31,7 +32,6 @@ from tests.api.serving import (
 )
 
 SECRET = "a-key-of-the-test"
-ASKED = [{"role": "user", "content": QUESTION}]
 KEYS = Policy(keys=Keyring(tuple(read_keys(f"ada:{SECRET}", "a test"))))
 
 

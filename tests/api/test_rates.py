@@ -10,9 +10,7 @@ from steper_serve.api.keys import Keyring, make_key
 from steper_serve.api.rates import Bucket, Rates, duration
 from steper_serve.errors import RequestRateExceeded, TokenRateExceeded
 from steper_serve.generation.scripted import ScriptedModel
-from tests.api.serving import QUESTION, by_step, client_of, make_loop, official, served
-
-ASKED = [{"role": "user", "content": QUESTION}]
+from tests.api.serving import ASKED, by_step, client_of, make_loop, official, served
 
 
 class Clock:

@@ -4,9 +4,7 @@ import httpx
 import pytest
 
 from steper_serve.generation.scripted import ScriptedModel
-from tests.api.serving import QUESTION, THOUGHTS, make_loop, served
-
-ASKED = [{"role": "user", "content": QUESTION}]
+from tests.api.serving import ASKED, THOUGHTS, make_loop, served
 
 REFUSED = [
     ("n", {"n": 2}),

@@ -16,6 +16,7 @@ from steper_serve.api.app import Telemetry
 from steper_serve.errors import EngineFailed
 from steper_serve.generation.scripted import ScriptedModel
 from tests.api.serving import (
+    ASKED,
     PASSAGES,
     QUESTION,
     THOUGHTS,
@@ -26,7 +27,6 @@ from tests.api.serving import (
     until,
 )
 
-ASKED = [{"role": "user", "content": QUESTION}]
 CONVENTIONS = {
     value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")
 }
