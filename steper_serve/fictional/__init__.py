@@ -7,11 +7,11 @@ no name. `write` makes the files; `World`, `passage` and `questions` give the sa
 from steper_serve.fictional.passages import brief, passage
 from steper_serve.fictional.questions import (
     FictionalQuestion,
-    GoldStep,
     described,
     questions,
     single_hop,
 )
+from steper_serve.fictional.steps import GoldStep
 from steper_serve.fictional.world import Entity, Fact, World
 from steper_serve.fictional.write import write
 
