@@ -1,25 +1,20 @@
 """The real student in the real engine over a real index, through the endpoint."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
-from steper_serve import answers, corpus
-from steper_serve.generation.model_format import load_format
+from steper_serve import answers
 from steper_serve.generation.vllm_engine import VllmEngine
-from steper_serve.retrieval import bm25
-from tests.api.serving import client_of, make_loop, until
+from tests.api.serving import client_of, until
+from tests.bundled import QUESTIONS, bundled_loop
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
-BUNDLED = Path(str(files("steper_serve"))) / "assets" / "corpus"
-QUESTIONS = [json.loads(line) for line in (BUNDLED / "questions.jsonl").read_text().splitlines()]
 # Far more tokens than can be generated before a client leaves.
 LONG = {"model": "steper-raw", "max_tokens": 1500, "temperature": 2.0}
 
@@ -28,10 +23,7 @@ LONG = {"model": "steper-raw", "max_tokens": 1500, "temperature": 2.0}
 async def client(
     engine: VllmEngine, student: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[AsyncOpenAI]:
-    index = tmp_path_factory.mktemp("index") / "bundled"
-    bm25.build(corpus.read(BUNDLED / "corpus.jsonl"), index)
-    format = load_format(str(student), max_model_len=engine.max_model_len, reserve=160)
-    loop = make_loop(engine, retriever=bm25.Bm25Retriever.open(index), format=format)
+    loop = bundled_loop(engine, student, tmp_path_factory.mktemp("bundled"))
     async with client_of(loop) as client:
         yield client
 
@@ -58,15 +50,15 @@ async def _stream(client: AsyncOpenAI, question: str, **request: object) -> dict
 async def test_the_student_answers_as_its_card_says(client: AsyncOpenAI) -> None:
     asked = QUESTIONS[:100]
     given = await asyncio.gather(
-        *(_ask(client, q["question"], extra_body={"steper": {"max_steps": 6}}) for q in asked)
+        *(_ask(client, q.question, extra_body={"steper": {"max_steps": 6}}) for q in asked)
     )
-    scores = [answers.exact_match(a, q["answers"]) for a, q in zip(given, asked, strict=True)]
+    scores = [answers.exact_match(a, q.answers) for a, q in zip(given, asked, strict=True)]
     # These hundred hold few comparisons; over all 300 the README says 0.83.
     assert sum(scores) / len(scores) >= 0.82
 
 
 async def test_streams_side_by_side_say_what_they_say_alone(client: AsyncOpenAI) -> None:
-    asked = [q["question"] for q in QUESTIONS[:12]]
+    asked = [q.question for q in QUESTIONS[:12]]
     alone = [await _stream(client, question) for question in asked]
     together = await asyncio.gather(*(_stream(client, question) for question in asked))
     assert together == alone
@@ -90,7 +82,7 @@ async def test_a_loop_that_is_left_ends(
 ) -> None:
     ask = _stream if streamed else _ask
     request = asyncio.create_task(
-        ask(client, QUESTIONS[0]["question"], extra_body={"steper": {"max_steps": 10}})
+        ask(client, QUESTIONS[0].question, extra_body={"steper": {"max_steps": 10}})
     )
     await until(lambda: engine.num_running() == 1)
     request.cancel()

@@ -1,22 +1,17 @@
 """FlashRAG itself over the real engine, where it is installed (benchmarks/README.md)."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from steper_serve import corpus, questions
 from steper_serve.benchmarks.peers.answering import measure
 from steper_serve.benchmarks.peers.flashrag import version_in
-from steper_serve.generation.model_format import load_format
 from steper_serve.generation.vllm_engine import VllmEngine
 from steper_serve.loop import Ask
-from steper_serve.retrieval import bm25
 from steper_serve.settings import load_settings
-from tests.api.serving import make_loop
 from tests.benchmarks.test_peers import forgotten
+from tests.bundled import QUESTIONS, bundled_loop
 
-BUNDLED = Path(str(files("steper_serve"))) / "assets" / "corpus"
 FLASHRAG = load_settings(None, {}).cache_dir / "flashrag"
 
 pytestmark = [
@@ -30,11 +25,8 @@ pytestmark = [
 async def test_it_thinks_what_our_loop_thinks_as_long_as_the_prompts_are_the_same(
     engine: VllmEngine, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bm25.build(corpus.read(BUNDLED / "corpus.jsonl"), tmp_path / "index")
-    format = load_format(str(student), max_model_len=engine.max_model_len, reserve=160)
-    retriever = bm25.Bm25Retriever.open(tmp_path / "index")
-    loop = make_loop(engine, retriever=retriever, format=format)
-    asked = [each.question for each in questions.read(BUNDLED / "questions.jsonl")[:6]]
+    loop = bundled_loop(engine, student, tmp_path)
+    asked = [each.question for each in QUESTIONS[:6]]
     with forgotten(monkeypatch):
         takes_many, runs = await measure(loop, engine, FLASHRAG, asked[:2], asked, (1, 4))
     assert [run.at_a_time for run in runs] == ([1, 4] if takes_many else [1])

@@ -1,36 +1,28 @@
 """Answers of the real student, over HTTP, and their prompts in the real engine alone."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from steper_serve import corpus, questions
 from steper_serve.benchmarks import lean
 from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.lean import LeanClient
 from steper_serve.benchmarks.replay import measure, requests_of
 from steper_serve.benchmarks.rows import Row
-from steper_serve.generation.model_format import load_format
 from steper_serve.generation.vllm_engine import VllmEngine
-from steper_serve.retrieval import bm25
-from tests.api.serving import make_loop, served
+from tests.api.serving import served
+from tests.bundled import QUESTIONS, bundled_loop
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
-
-BUNDLED = Path(str(files("steper_serve"))) / "assets" / "corpus"
 
 
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_what_was_served_is_replayed(
     engine: VllmEngine, student: Path, tmp_path: Path, streamed: bool
 ) -> None:
-    bm25.build(corpus.read(BUNDLED / "corpus.jsonl"), tmp_path / "index")
-    format = load_format(str(student), max_model_len=engine.max_model_len, reserve=160)
-    retriever = bm25.Bm25Retriever.open(tmp_path / "index")
-    loop = make_loop(engine, retriever=retriever, format=format)
+    loop = bundled_loop(engine, student, tmp_path)
     cell = Cell("bundled", "", "here", "", (), "steper", None, 6, None, streamed, 2)
-    asked, rows = questions.read(BUNDLED / "questions.jsonl")[:6], []
+    asked, rows = QUESTIONS[:6], []
     async with served(loop) as url, LeanClient(f"{url}/v1") as client:
         for number, question in enumerate(asked):
             reply = lean.read(await client.ask(cell, question.question), client.url)

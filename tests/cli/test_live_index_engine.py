@@ -8,10 +8,11 @@ from threading import Event, Semaphore
 import httpx
 import pytest
 
-from steper_serve import corpus, questions
-from steper_serve.cli.wiring import BUNDLED_QUESTIONS, CORPUS
+from steper_serve import corpus
+from steper_serve.cli.wiring import CORPUS
 from steper_serve.retrieval import bm25
 from steper_serve.trajectory import Passage
+from tests.bundled import QUESTIONS
 from tests.cli.test_serve_and_ask import _serving
 
 NUM_SWITCHES, NUM_CLIENTS = 20, 6
@@ -22,7 +23,7 @@ WORD = "qwxzyvk"  # of no language and no invented world
 def test_twenty_switches_fail_no_answer_of_the_student(tmp_path: Path) -> None:
     index = tmp_path / "index"
     bm25.build(corpus.read(CORPUS), index)
-    asked = [q.question for q in questions.drawn(questions.read(BUNDLED_QUESTIONS), 60)]
+    asked = [q.question for q in QUESTIONS[:60]]
     over, answered = Event(), Semaphore(0)
 
     def found(http: httpx.Client) -> list[str]:

@@ -15,7 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-QUESTION = "Who is the founder of the producer of A Vomor the Merir?"
+from tests.bundled import QUESTIONS
+
+QUESTION = QUESTIONS[0].question
 
 
 def _steper(*args: str, timeout: float = 240) -> "subprocess.CompletedProcess[str]":

@@ -1,7 +1,6 @@
 """The page in a browser, over the real student in the real engine and the bundled index."""
 
 from collections.abc import AsyncIterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -9,34 +8,32 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 from playwright.async_api import TimeoutError as TookTooLong
 
-from steper_serve import corpus
-from steper_serve.generation.model_format import load_format
 from steper_serve.generation.vllm_engine import VllmEngine
-from steper_serve.retrieval import bm25
-from tests.api.serving import make_loop, until
+from steper_serve.loop import Loop
+from tests.api.serving import until
+from tests.bundled import QUESTIONS, bundled_loop
 from tests.ui.stage import site
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
-CORPUS = Path(str(files("steper_serve"))) / "assets" / "corpus" / "corpus.jsonl"
-QUESTION = "Where was the spouse of Zohol Zalur born?"
+QUESTION = QUESTIONS[2].question
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def url(
-    engine: VllmEngine, student: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[str]:
-    index = tmp_path_factory.mktemp("index") / "bundled"
-    bm25.build(corpus.read(CORPUS), index)
-    format = load_format(str(student), max_model_len=engine.max_model_len, reserve=160)
-    loop = make_loop(engine, retriever=bm25.Bm25Retriever.open(index), format=format)
+async def loop(engine: VllmEngine, student: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    return bundled_loop(engine, student, tmp_path_factory.mktemp("bundled"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def url(loop: Loop) -> AsyncIterator[str]:
     async with site(loop) as served:
         yield served
 
 
 async def test_the_student_is_watched_and_stopped(
-    browser: Browser, url: str, engine: VllmEngine
+    browser: Browser, loop: Loop, url: str, engine: VllmEngine
 ) -> None:
+    [found] = loop.retriever.search(QUESTION, 1)
     page = await browser.new_page()
     await page.goto(url)
     await expect(page.locator(".light.up")).to_be_visible()
@@ -45,7 +42,7 @@ async def test_the_student_is_watched_and_stopped(
     live = page.locator("#live .turn")
     await expect(live.locator(".copies")).to_be_visible()
     await expect(live.locator(".answer .text")).not_to_be_empty()
-    await expect(live.locator(".found .title").first).to_have_text("Zohol Zalur")
+    await expect(live.locator(".found .title").first).to_have_text(found.title)
     assert await live.locator(".step .thought .said").count() >= 2
     # As long and as wild an answer as there can be, so that it is running when it is stopped.
     await page.goto(f"{url}/?question=Who+is+it%3F&max_steps=10&temperature=2")
