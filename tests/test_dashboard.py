@@ -5,8 +5,10 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 
+import httpx
 import pytest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from steper_serve.api.account import Account, Answering
 from steper_serve.api.admission import Admission
@@ -14,6 +16,7 @@ from steper_serve.api.metrics import Metrics
 from steper_serve.errors import InvalidRequest
 from steper_serve.generation.scripted import ScriptedModel
 from tests.api.serving import make_loop
+from tests.bundled import QUESTIONS, bundled_server
 
 DASHBOARD = json.loads(
     (files("steper_serve") / "assets" / "grafana-dashboard.json").read_text(encoding="utf-8")
@@ -75,3 +78,14 @@ def test_panels_have_names_and_places_of_their_own() -> None:
     assert len({panel["title"] for panel in panels}) == len(panels)
     places = {(p["gridPos"]["x"], p["gridPos"]["y"]) for p in panels}
     assert len(places) == len(panels)
+
+
+@pytest.mark.engine
+def test_every_metric_of_the_engine_is_one_that_it_has() -> None:
+    asked = {name for expression in EXPRESSIONS for name in _metrics_of(expression)}
+    with bundled_server("--enforce-eager", "--no-page") as (_, url):
+        body = {"model": "steper", "messages": [{"role": "user", "content": QUESTIONS[0].question}]}
+        httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
+        shown = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+        found = {sample.name for family in shown for sample in family.samples}
+    assert {name for name in asked if name.startswith("vllm:")} <= found

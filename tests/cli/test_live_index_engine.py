@@ -12,8 +12,7 @@ from steper_serve import corpus
 from steper_serve.cli.wiring import CORPUS
 from steper_serve.retrieval import bm25
 from steper_serve.trajectory import Passage
-from tests.bundled import QUESTIONS
-from tests.cli.test_serve_and_ask import _serving
+from tests.bundled import QUESTIONS, bundled_server
 
 NUM_SWITCHES, NUM_CLIENTS = 20, 6
 WORD = "qwxzyvk"  # of no language and no invented world
@@ -31,7 +30,7 @@ def test_twenty_switches_fail_no_answer_of_the_student(tmp_path: Path) -> None:
         return [passage["id"] for passage in response.json()["data"]]
 
     with (
-        _serving("--enforce-eager", "--no-page", "--index", str(index)) as (_, url),
+        bundled_server("--enforce-eager", "--no-page", "--index", str(index)) as (_, url),
         httpx.Client(base_url=url, timeout=120) as http,
         ThreadPoolExecutor(NUM_CLIENTS) as pool,
     ):

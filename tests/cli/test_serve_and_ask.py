@@ -2,20 +2,17 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.bundled import QUESTIONS
+from tests.bundled import QUESTIONS, bundled_server
 
 QUESTION = QUESTIONS[0].question
 
@@ -30,24 +27,9 @@ def _steper(*args: str, timeout: float = 240) -> "subprocess.CompletedProcess[st
     )
 
 
-@contextmanager
-def _serving(*flags: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stderr:
-                if found := re.search(r"Ready after .*?: (http://\S+)/v1", line):
-                    yield process, found[1]
-                    break
-            else:
-                pytest.fail(f"the server did not start, exit code {process.wait()}")
-        finally:
-            process.kill()
-
-
 @pytest.mark.engine
 def test_serve_answers_and_ends_on_sigterm() -> None:
-    with _serving("--enforce-eager") as (process, url):
+    with bundled_server("--enforce-eager") as (process, url):
         body = {"model": "steper", "messages": [{"role": "user", "content": QUESTION}]}
         done = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
         assert done["choices"][0]["message"]["content"]
@@ -60,7 +42,7 @@ def test_serve_answers_and_ends_on_sigterm() -> None:
 
 @pytest.mark.engine
 def test_a_killed_server_leaves_no_engine_behind() -> None:
-    with _serving("--enforce-eager") as (process, _):
+    with bundled_server("--enforce-eager") as (process, _):
         engine = _children(process.pid)
         process.kill()
     assert engine
@@ -82,7 +64,10 @@ def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None
 
 @pytest.mark.engine
 def test_a_server_whose_engine_is_killed_under_load_ends_and_says_why() -> None:
-    with _serving("--enforce-eager", "--no-page") as (process, url), ThreadPoolExecutor(8) as pool:
+    with (
+        bundled_server("--enforce-eager", "--no-page") as (process, url),
+        ThreadPoolExecutor(8) as pool,
+    ):
         body = {"model": "steper", "messages": [{"role": "user", "content": QUESTION}]}
 
         def ask() -> httpx.Response | None:
