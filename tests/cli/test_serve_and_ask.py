@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import httpx
 import pytest
@@ -80,8 +81,11 @@ def test_a_server_whose_engine_is_killed_under_load_ends_and_says_why() -> None:
                 if done.status_code != 200:
                     return done
                 assert done.json()["choices"][0]["message"]["content"]
+                answered.release()
 
+        answered = Semaphore(0)
         asking = [pool.submit(ask) for _ in range(8)]
+        assert all(answered.acquire(timeout=60) for _ in asking)  # all have been at it for a while
         [engine] = _engine_cores(process.pid)
         os.kill(int(engine), signal.SIGKILL)
         assert process.wait(timeout=120) == 1
