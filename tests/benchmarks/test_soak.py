@@ -21,7 +21,7 @@ PLAN = Plan([QUESTION], seconds=2.0, room=4)
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soaking, "_SAMPLE_SECONDS", 0.1)
+    monkeypatch.setattr(soaking, "_SAMPLE_SECONDS", 0.02)
     monkeypatch.setattr(soaking, "_LEAVE_SECONDS", 0.02)
 
 
