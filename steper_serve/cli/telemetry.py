@@ -33,7 +33,7 @@ async def tracing() -> AsyncIterator[Tracer | None]:
     if not is_wanted():
         yield None
         return
-    exporter = _exporter(_first(_PROTOCOLS) or "http/protobuf")
+    exporter = _exporter()
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -62,7 +62,7 @@ def described() -> str:
     """
     if not is_wanted():
         return "no traces"
-    _exporter(_first(_PROTOCOLS) or "http/protobuf").shutdown()
+    _exporter().shutdown()
     return f"traces to {_first(_ENDPOINTS)}"
 
 
@@ -70,7 +70,8 @@ def _first(names: tuple[str, ...]) -> str:
     return next(filter(None, map(os.environ.get, names)), "")
 
 
-def _exporter(protocol: str) -> "SpanExporter":
+def _exporter() -> "SpanExporter":
+    protocol = _first(_PROTOCOLS) or "http/protobuf"
     if protocol == "http/protobuf":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 
