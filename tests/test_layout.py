@@ -67,8 +67,11 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            assert isinstance(node.args[0], ast.Constant), "an import that cannot be read"
-            yield node.args[0].value
+            (named,) = node.args
+            if isinstance(named, ast.JoinedStr):  # whatever it is of one room
+                named = named.values[0]
+            assert isinstance(named, ast.Constant), "an import that cannot be read"
+            yield named.value
 
 
 def room(dotted: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from steper_serve.cli.lazy import LazyGroup
 from steper_serve.cli.options import add
 from steper_serve.errors import ConfigurationError
 from steper_serve.strategies import STRATEGIES
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from steper_serve.benchmarks.results import Results
     from steper_serve.benchmarks.running import Plan
     from steper_serve.benchmarks.tables import Table
+
+_COMMANDS = {
+    "attack": "bench_attack",
+    "load": "bench_load",
+    "page": "bench_page",
+    "paper": "bench_paper",
+    "peer": "bench_peers",
+    "peers": "bench_peers",
+    "replay": "bench_load",
+    "retrieval": "bench_retrieval",
+    "soak": "bench_soak",
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +85,7 @@ def asked(command: F) -> F:
     return add(command, _ASKED)
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy=_COMMANDS)
 def bench() -> None:
     """Measure a served model: accuracy, latency, and a page of the results.
 
