@@ -140,15 +140,15 @@ class _Door:
         """What the endpoint serves, and what its corpus is; what is chosen stays so."""
         same = gr.skip()
         try:
-            served = await self._endpoint.models(key) or [chosen]
+            served = await self._endpoint.models(key) or {chosen: True}
             held = await self._endpoint.corpus(key)
         except Failed as failure:
             wanted = gr.update(visible=True) if failure.problem.wants_key else same
-            alone = gr.update(choices=choices([chosen]), value=chosen)
+            alone = gr.update(choices=choices({chosen: True}), value=chosen)
             return render.light(False), wanted, alone, *[same] * (compare.NUM_COLUMNS + 2)
-        models = [gr.update(choices=choices([chosen, *served]), value=chosen)]
+        models = [gr.update(choices=choices({chosen: True} | served), value=chosen)]
         for wish in compared:
-            known = wish if wish in served else served[0]
+            known = wish if wish in served else next(iter(served))
             models.append(gr.update(choices=choices(served), value=known))
         return render.light(True), same, *models, render.corpus(held), _examples(held)
 

@@ -69,7 +69,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
             gr.Accordion("Settings", elem_id="settings"),
         ):
             model = gr.Dropdown(
-                choices([default.model]),
+                choices({default.model: True}),
                 value=default.model,
                 label="Strategy",
                 elem_id="strategy",

@@ -84,10 +84,14 @@ class Endpoint:
         """Return if the endpoint can answer."""
         await self._get(self.url.removesuffix("/v1") + "/ready", key)
 
-    async def models(self, key: str = "") -> list[str]:
-        """The ids of the models that answer questions."""
+    async def models(self, key: str = "") -> dict[str, bool]:
+        """The ids of the models that answer questions; whether each was trained to."""
         listed = (await self._get("/models", key))["data"]
-        return [model["id"] for model in listed if model["id"] != _RAW_MODEL]
+        return {
+            model["id"]: model.get("steper", {}).get("trained", True)
+            for model in listed
+            if model["id"] != _RAW_MODEL
+        }
 
     async def corpus(self, key: str = "") -> Corpus:
         """How large the corpus is, and questions for it."""

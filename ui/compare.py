@@ -53,7 +53,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
         for number in range(NUM_COLUMNS):
             with gr.Column(min_width=280, elem_classes="column"):
                 model = gr.Dropdown(
-                    choices([default.model]),
+                    choices({default.model: True}),
                     value=default.model,
                     label=f"Strategy {number + 1}",
                     allow_custom_value=True,

@@ -1,5 +1,6 @@
 """What the tabs' components share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -24,9 +25,13 @@ def awaiting(region: str) -> str:
     return f"(...inputs) => {{ window.steperAwait('{region}'); return inputs; }}"
 
 
-def choices(models: list[str]) -> list[tuple[str, str]]:
-    """What a list of models offers: what each is called, and its id."""
-    return [(render.strategy_label(model), model) for model in dict.fromkeys(models)]
+def choices(models: Mapping[str, bool]) -> list[tuple[str, str]]:
+    """What a list of models offers: what each is called, and its id.
+
+    Args:
+        models: by id, whether it was trained for its strategy.
+    """
+    return [(render.strategy_label(model, trained), model) for model, trained in models.items()]
 
 
 def steps_slider(default: int, **how: Any) -> gr.Slider:

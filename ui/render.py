@@ -55,9 +55,10 @@ def column(shown: Turn, endpoint: str | None) -> str:
     return _turn("column.html.j2", shown, endpoint)
 
 
-def strategy_label(model: str) -> str:
+def strategy_label(model: str, trained: bool = True) -> str:
     """What a model is called in a list to choose from."""
-    return STRATEGIES.get(model, model)
+    label = STRATEGIES.get(model, model)
+    return label if trained else f"{label} (the model was not trained for it)"
 
 
 def hits(query: str, found: tuple[Passage, ...]) -> str:

@@ -34,6 +34,7 @@ from steper_serve.api.streams import event_stream, unless_gone
 from steper_serve.api.tracing import Tracing
 from steper_serve.errors import ModelNotFound
 from steper_serve.loop import Loop
+from steper_serve.strategies import is_trained
 
 # What a page of another origin may read of a response's headers, where it may ask at all.
 _SHOWN = (
@@ -139,14 +140,14 @@ def create_app(
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The default strategy, each strategy, and the model without the loop."""
-        return {"object": "list", "data": [_model(id, created) for id in MODELS]}
+        return {"object": "list", "data": [_model(id, created, loop) for id in MODELS]}
 
     @app.get("/v1/models/{id}")
     async def model(id: str) -> dict[str, Any]:
         """One of the models."""
         if id not in MODELS:
             raise ModelNotFound(f"there is no model {id!r}; there are {', '.join(MODELS)}")
-        return _model(id, created)
+        return _model(id, created, loop)
 
     return app
 
@@ -169,7 +170,11 @@ def _raw(body: ChatRequest) -> bool:
     return body.model == RAW_MODEL
 
 
-def _model(id: str, created: int) -> dict[str, Any]:
-    return Model(id=id, object="model", created=created, owned_by="steper-serve").model_dump(
-        exclude_unset=True
-    )
+def _model(id: str, created: int, loop: Loop) -> dict[str, Any]:
+    model = Model(id=id, object="model", created=created, owned_by="steper-serve")
+    listed = model.model_dump(exclude_unset=True)
+    if id != RAW_MODEL:
+        strategy = MODELS[id] or loop.strategy
+        trained = is_trained(strategy, loop.format)
+        listed["steper"] = {"strategy": strategy, "trained": trained}
+    return listed

@@ -15,7 +15,15 @@ from steper_serve.strategies.options import Options
 from steper_serve.strategies.self_ask import self_ask
 from steper_serve.trajectory import Flow, PromptFormat
 
-__all__ = ["STRATEGIES", "FewShot", "Options", "Strategy", "few_shot_prompts", "options_for"]
+__all__ = [
+    "STRATEGIES",
+    "FewShot",
+    "Options",
+    "Strategy",
+    "few_shot_prompts",
+    "is_trained",
+    "options_for",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,18 @@ def few_shot_prompts(folder: Path | None) -> Mapping[str, FewShot]:
     }
 
 
+def is_trained(strategy: str, format: PromptFormat) -> bool:
+    """Whether a model was made for a strategy; one that names none was made for any."""
+    return not format.strategies or strategy in format.strategies
+
+
 def options_for(strategy: str, format: PromptFormat, few_shot: FewShot) -> Options:
     """Default options of a strategy for a model.
 
     A student gets the bare prompt for the strategies that it was trained for. Any other pair
     gets the instruction and the demonstrations.
     """
-    trained = not format.strategies or strategy in format.strategies
-    if not trained:
+    if not is_trained(strategy, format):
         format = replace(format, few_shot=True, instruction=None, step_end="sentence")
     shown = few_shot.demonstrations if format.few_shot else ()
     instruction = few_shot.instruction if format.instruction is None else format.instruction

@@ -11,12 +11,14 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
+from steper_serve.api.request import MODELS
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import Generate
 from tests.api.serving import (
     ASKED,
     PASSAGES,
     QUESTION,
+    STUDENT,
     THOUGHTS,
     by_step,
     client_of,
@@ -209,6 +211,26 @@ async def test_models_are_listed(client: AsyncOpenAI) -> None:
         "steper-raw",
     }
     assert (await client.models.retrieve("steper-ircot")).id == "steper-ircot"
+
+
+@pytest.mark.parametrize(
+    ("strategies", "trained"),
+    [
+        (("ircot",), {"steper", "steper-ircot"}),
+        (("self-ask", "direct"), {"steper-self-ask", "steper-direct"}),
+        ((), {*MODELS} - {"steper-raw"}),
+    ],
+)
+async def test_a_list_of_models_says_what_the_student_was_trained_for(
+    strategies: tuple[str, ...], trained: set[str]
+) -> None:
+    loop = make_loop(ScriptedModel(by_step), format=replace(STUDENT, strategies=strategies))
+    async with client_of(loop) as client:
+        listed = [model.model_dump() async for model in client.models.list()]
+    told = {model["id"]: model["steper"] for model in listed if model["id"] != "steper-raw"}
+    assert {id for id, strategy in told.items() if strategy["trained"]} == trained
+    assert told["steper"]["strategy"] == "ircot"
+    assert told["steper-self-ask"]["strategy"] == "self-ask"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
@@ -15,12 +16,14 @@ from steper_serve.errors import EngineUnavailable
 from steper_serve.trajectory import Generate
 from steper_serve.ui.asking import Stop, Stops, follow
 from steper_serve.ui.client import Endpoint, Failed
+from steper_serve.ui.components import choices
 from steper_serve.ui.events import Passage
 from steper_serve.ui.request import Ask
 from steper_serve.ui.timeline import Turn
 from tests.api.serving import (
     PASSAGES,
     QUESTION,
+    STUDENT,
     THOUGHTS,
     by_step,
     make_loop,
@@ -99,14 +102,18 @@ async def test_whoever_stops_looking_ends_the_work_too() -> None:
 
 
 async def test_the_texts_of_a_search_are_read_with_it_or_one_by_one() -> None:
-    async with served(make_loop(Actor())) as url, _endpoint(url) as endpoint:
+    loop = make_loop(Actor(), format=replace(STUDENT, strategies=("ircot",)))
+    async with served(loop) as url, _endpoint(url) as endpoint:
         wanted = [Passage(p.id, p.title) for p in (PASSAGES[1], PASSAGES[0])]
         read = await endpoint.texts("The Lumen", wanted)
         assert [p.text for p in read.values()] == [PASSAGES[1].text, PASSAGES[0].text]
         assert read["p 2"].url == PASSAGES[1].url
-        assert await endpoint.models() == [
+        offered = choices(await endpoint.models())
+        assert [id for label, id in offered if "not trained" not in label] == [
             "steper",
             "steper-ircot",
+        ]
+        assert [id for label, id in offered if "not trained" in label] == [
             "steper-self-ask",
             "steper-single",
             "steper-direct",
