@@ -2,14 +2,15 @@
 
 Scores are Tantivy's BM25 (k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5))), summed
 over the fields title and text. A word is a run of letters and digits, lower-cased, without
-accents, at most 40 bytes long. It is not stemmed, and stop words stay, because neither finds
-more of the supporting passages (benchmarks/README.md, "Field tokenisation") and both confuse
-names: "Gavos" with "Gavo", the film "It" with nothing.
+accents, at most 40 bytes long. It is not stemmed, since that finds no more of the supporting
+passages (benchmarks/README.md, "Field tokenisation") and confuses names: "Gavos" with "Gavo".
 
 A query is words and never syntax: it passes through the same analyser, and each distinct word
-becomes one optional term of each field. Ties break by Tantivy's document order, which is the
-order of the corpus as long as the index is one segment, and is fixed for the life of a generation
-in any case.
+becomes one optional term of each field; an English stop word of the title alone, unless the other
+words find fewer passages than are wanted. So "The Who" and the film "It" are found by name, and
+the longest lists of passages are not read, which is most of the time of a search in a large
+corpus. Ties break by Tantivy's document order, which is the order of the corpus as long as the
+index is one segment, and is fixed for the life of a generation in any case.
 
 Memory is constant in the size of the corpus (about 200 MB while building, beside file pages that
 the system can take back): the writer's heap is bounded, and duplicate ids are found by reading

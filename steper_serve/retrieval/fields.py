@@ -21,12 +21,13 @@ class Reading:
     """How texts and queries become words. The product has one, the default.
 
     benchmarks/tokenisation.py measures the others. `stem` and `fold` (to ASCII) belong to the
-    index; the rest acts on queries alone.
+    index; the rest acts on queries alone. `stop_words` are the fields in which a query's English
+    stop words count, as long as its other words find enough.
     """
 
     stem: bool = False
     fold: bool = True
-    stop_words: bool = True
+    stop_words: tuple[str, ...] = ("title",)
     count_repeats: bool = False
     title_boost: float = 1.0
 
@@ -46,10 +47,10 @@ def schema() -> Any:
     return builder.build()
 
 
-def analyser(reading: Reading, *, for_query: bool) -> Any:
+def analyser(reading: Reading, *, stop_words: bool = True) -> Any:
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     filters = [tantivy.Filter.remove_long(_MAX_WORD_BYTES + 1), tantivy.Filter.lowercase()]
-    if for_query and not reading.stop_words:
+    if not stop_words:
         filters.append(tantivy.Filter.stopword("english"))
     if reading.fold:
         filters.append(tantivy.Filter.ascii_fold())
@@ -61,7 +62,7 @@ def analyser(reading: Reading, *, for_query: bool) -> Any:
 
 
 def register(index: Any, reading: Reading) -> None:
-    index.register_tokenizer("words", analyser(reading, for_query=False))
+    index.register_tokenizer("words", analyser(reading))
 
 
 def encodable(text: str) -> str:

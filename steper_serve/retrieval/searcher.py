@@ -134,7 +134,8 @@ class Opened:
     searcher: Any
     schema: Any
     reading: Reading
-    query_analyser: Any
+    analyser: Any
+    analyser_without_stop_words: Any
     info: IndexInfo
     stamp: generations.Stamp | None
 
@@ -142,18 +143,35 @@ class Opened:
         num = min(top_k, self.searcher.num_docs)
         if num < 1:  # Tantivy panics at a limit of 0
             return ()
-        hits = self.searcher.search(self.query(query), num, count=False).hits
+        hits = self._hits(self.query(query), num)
+        if len(hits) < num and self.reading.stop_words != FIELDS:
+            hits = self._hits(self.query(query, stop_words=FIELDS), num)
         return tuple(to_passage(self.searcher.doc(where), score) for score, where in hits)
 
     def words(self, text: str) -> list[str]:
         """The words that `text` is read as in a query."""
-        found: list[str] = self.query_analyser.analyze(encodable(text))
+        found: list[str] = self.analyser.analyze(encodable(text))
         return found
 
-    def query(self, text: str) -> Any:
-        """The words of `text` as optional terms of each field."""
+    def _hits(self, query: Any, num: int) -> list[tuple[float, Any]]:
+        found: list[tuple[float, Any]] = self.searcher.search(query, num, count=False).hits
+        return found
+
+    def query(self, text: str, stop_words: tuple[str, ...] | None = None) -> Any:
+        """The words of `text` as optional terms of each field.
+
+        Args:
+            stop_words: the fields in which stop words count, by default those of the reading.
+        """
         words = Counter(self.words(text))
-        terms = [self._term(field, word, n) for field in FIELDS for word, n in words.items()]
+        content = frozenset(self.analyser_without_stop_words.analyze(encodable(text)))
+        counted = self.reading.stop_words if stop_words is None else stop_words
+        terms = [
+            self._term(field, word, n)
+            for field in FIELDS
+            for word, n in words.items()
+            if word in content or field in counted
+        ]
         return tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
 
     def _term(self, field: str, word: str, num: int) -> Any:
@@ -167,11 +185,13 @@ class Opened:
         """What the passage `id` scores for `query`; None where it has none of the words."""
         by_id = tantivy.Query.term_query(self.schema, "id", id, "basic")
         must = tantivy.Occur.Must
-        both = tantivy.Query.boolean_query(
-            [(must, tantivy.Query.const_score_query(by_id, 0.0)), (must, self.query(query))]
-        )
-        hits = self.searcher.search(both, 1, count=False).hits
-        return hits[0][0] if hits else None
+        for words in (self.query(query), self.query(query, stop_words=FIELDS)):
+            both = tantivy.Query.boolean_query(
+                [(must, tantivy.Query.const_score_query(by_id, 0.0)), (must, words)]
+            )
+            if hits := self._hits(both, 1):
+                return hits[0][0]
+        return None
 
 
 def open_live(target: Path, reading: Reading) -> Opened:
@@ -200,7 +220,8 @@ def open_generation(generation: Path, reading: Reading, stamp: generations.Stamp
             index.searcher(),
             index.schema,
             reading,
-            analyser(reading, for_query=True),
+            analyser(reading),
+            analyser(reading, stop_words=False),
             info,
             stamp,
         )

@@ -15,13 +15,15 @@ from steper_serve.trajectory import Passage
 from tests.retrieval.worlds import ids, invented
 
 
-def reference_scores(passages: Sequence[Passage], query: str) -> dict[str, float]:
+def reference_scores(
+    passages: Sequence[Passage], query: str, not_in_texts: frozenset[str] = frozenset()
+) -> dict[str, float]:
     """BM25 by its definition, over texts of plain lower-case words."""
     scores: Counter[str] = Counter()
     for field in ("title", "text"):
         counts = {p.id: Counter(getattr(p, field).split()) for p in passages}
         average = sum(c.total() for c in counts.values()) / len(counts)
-        for word in set(query.split()):
+        for word in set(query.split()) - (not_in_texts if field == "text" else set()):
             n = sum(word in c for c in counts.values())
             idf = math.log(1 + (len(counts) - n + 0.5) / (n + 0.5))
             for id, c in counts.items():
@@ -31,9 +33,13 @@ def reference_scores(passages: Sequence[Passage], query: str) -> dict[str, float
 
 
 def assert_scored_like_reference(
-    passages: list[Passage], query: str, found: Sequence[Passage], tolerance: float
+    passages: list[Passage],
+    query: str,
+    found: Sequence[Passage],
+    tolerance: float,
+    not_in_texts: frozenset[str] = frozenset(),
 ) -> None:
-    expected = reference_scores(passages, query)
+    expected = reference_scores(passages, query, not_in_texts)
     assert len(found) == len(expected)
     for passage in found:
         assert passage.score == pytest.approx(expected[passage.id], rel=tolerance)
@@ -51,6 +57,34 @@ def test_scores_and_ranking_of_short_passages_are_the_reference_s(tmp_path: Path
     for query in ("w0", "w3 w77", "w0 w1 w2 w250 w250 unknown", passages[9].text):
         found = retriever.search(query, 200)
         assert_scored_like_reference(passages, query, found, tolerance=1e-5)
+
+
+def test_stop_words_count_in_titles_and_in_texts_where_the_rest_finds_too_little(
+    tmp_path: Path,
+) -> None:
+    stop_words = frozenset({"the", "of", "was"})
+    told = dict(zip(("w0", "w2", "w5"), stop_words, strict=True))
+    passages = [
+        Passage(p.id, *(" ".join(told.get(w, w) for w in t.split()) for t in (p.title, p.text)))
+        for p in invented(200, shortest=1, longest=40)
+    ]
+    build(passages, tmp_path / "index")
+    retriever = Bm25Retriever.open(tmp_path / "index")
+    query = "the w3 of was w77"
+    num = len(reference_scores(passages, query, stop_words))
+    found = retriever.search(query, num)
+    assert_scored_like_reference(passages, query, found, 1e-5, stop_words)
+    found = retriever.search(query, 200)
+    assert len(found) > num
+    assert_scored_like_reference(passages, query, found, 1e-5)
+
+
+def test_a_passage_of_stop_words_alone_is_indexed_and_found(tmp_path: Path) -> None:
+    passages = [Passage("p1", "It", "and what was it"), Passage("p2", "The Who", "they are this")]
+    build(passages, tmp_path / "index")
+    retriever = Bm25Retriever.open(tmp_path / "index")
+    assert [ids(retriever.search(p.title, 1)) for p in passages] == [["p1"], ["p2"]]
+    assert ids(retriever.search("they are", 1)) == ["p2"]
 
 
 def test_scores_of_long_passages_are_near_the_reference_s(tmp_path: Path) -> None:
