@@ -129,19 +129,22 @@ class Config(Section):
 
     def stage_hash(self, stage: Stage) -> str:
         """The hash of a stage that is run once, over all datasets."""
+        return self._stage_hash(stage, self.targets())
+
+    def _stage_hash(self, stage: Stage, targets: tuple[Target, ...]) -> str:
         limits = [(self.rollout_hash(d), d.name, d.limit) for d in self.datasets]
         depends: dict[Stage, Any] = {
             "rollout": limits,
             "filter": self.filter.model_dump(mode="json", exclude={"judge": _ADDRESS | _PACE}),
-            "examples": [self.examples, self.targets(), self._reads()],
+            "examples": [self.examples, targets, self._reads()],
         }
         return digest([depends[s] for s in _ORDER[: _ORDER.index(stage) + 1]])
 
     def student_hash(self, student: str, seed: int) -> str:
         """The hash of one student's training."""
-        chosen = self._student(student)
-        own = [chosen.steps, self.target_for(student), self.train_for(student), seed]
-        return digest([self.stage_hash("examples"), *own])
+        chosen, target = self._student(student), self.target_for(student)
+        own = [chosen.steps, target, self.train_for(student), seed]
+        return digest([self._stage_hash("examples", (target,)), *own])
 
     def evaluation_hash(self, model: str, dev: DatasetConfig, step_end: StepEnd) -> str:
         """The hash of one evaluation, of a student (by its folder's name) or an extra model."""

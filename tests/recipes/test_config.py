@@ -153,6 +153,12 @@ def test_a_student_is_known_by_its_own_settings(tmp_path):
     assert longer.student_hash("steper", 0) == config.student_hash("steper", 0)
     assert longer.student_hash("vanilla", 0) != config.student_hash("vanilla", 0)
     assert config.student_hash("vanilla", 0) != config.student_hash("vanilla", 1)
+    another = changed(
+        tmp_path, "[students.steper]", '[students.next]\ntarget = "next"\n[students.steper]'
+    )
+    assert another.stage_hash("examples") != config.stage_hash("examples")
+    assert another.student_hash("steper", 0) == config.student_hash("steper", 0)
+    assert another.student_hash("next", 0) != config.student_hash("steper", 0)
 
     dev = config.dev[0]
     name = "vanilla-seed0"
