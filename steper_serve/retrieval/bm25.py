@@ -12,10 +12,10 @@ the longest lists of passages are not read, which is most of the time of a searc
 corpus. Ties break by Tantivy's document order, which is the order of the corpus as long as the
 index is one segment, and is fixed for the life of a generation in any case.
 
-Memory is constant in the size of the corpus (about 200 MB while building, beside file pages that
-the system can take back): the writer's heap is bounded, and duplicate ids are found by reading
+Memory is bounded whatever the size of the corpus (280 MB at a million passages, file pages that
+the system can take back included): the writer's heap is bounded, and duplicate ids are found by reading
 the ids back from a temporary file and asking the finished index for each. One segment holds
-about 300,000 passages of 100 words.
+over a million passages of 35 words; a search of a million took 2.8 ms in one and 4.9 in two.
 
 What is left out: languages without spaces between words (their sentences stay whole), and the
 folder with its generations and its lock (generations), and searching (searcher).
@@ -40,7 +40,7 @@ from steper_serve.retrieval.searcher import Opened, open_generation
 from steper_serve.retrieval.self_check import Sample, failed, self_check
 from steper_serve.trajectory import Passage
 
-_HEAP_BYTES = 128_000_000
+_HEAP_BYTES = 512_000_000
 
 
 def build(passages: Iterable[Passage], target: Path) -> IndexInfo:
