@@ -13,9 +13,9 @@ corpus. Ties break by Tantivy's document order, which is the order of the corpus
 index is one segment, and is fixed for the life of a generation in any case.
 
 Memory is bounded whatever the size of the corpus (280 MB at a million passages, file pages that
-the system can take back included): the writer's heap is bounded, and duplicate ids are found by reading
-the ids back from a temporary file and asking the finished index for each. One segment holds
-over a million passages of 35 words; a search of a million took 2.8 ms in one and 4.9 in two.
+the system can take back included): the writer's heap is bounded, and duplicate ids are found by
+reading the ids back from a temporary file and asking the finished index for each. One segment
+holds over a million passages of 35 words; a search of a million took 2.8 ms in one and 4.9 in two.
 
 What is left out: languages without spaces between words (their sentences stay whole), and the
 folder with its generations and its lock (generations), and searching (searcher).
