@@ -36,7 +36,7 @@ BOTTOM = ROWS[-1]
 MODEL_ROOMS = ["steper_serve/generation/", "steper_serve/cli/doctor.py", "recipes/"]
 # Third parties with a place of their own.
 ONLY_IN = {
-    "vllm": ["steper_serve/generation/vllm_engine.py"],
+    "vllm": ["steper_serve/generation/vllm_"],
     "tantivy": ["steper_serve/retrieval/"],
     "pymilvus": ["steper_serve/retrieval/"],
     "gradio": ["ui/", "steper_serve/ui/"],

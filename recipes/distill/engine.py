@@ -1,8 +1,9 @@
 """DeepSpeed: ranks, the engine, and what is got out of it whatever its ZeRO stage.
 
-Stage 0 keeps float32 weights and computes in bfloat16 by autocast; stages 1 to 3 hold bfloat16
-weights and partition their float32 masters. Either way gradients are summed in float32. What is
-left out: the loop (train.py) and checkpoints (checkpoints.py).
+Stage 0 keeps float32 weights and computes in bfloat16 by autocast, where the machine has kernels
+for it; stages 1 to 3 hold bfloat16 weights and partition their float32 masters. Either way
+gradients are summed in float32. What is left out: the loop (train.py) and checkpoints
+(checkpoints.py).
 """
 
 import logging
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from steper_serve.recipes.distill.batches import MicroBatch
 from steper_serve.recipes.distill.model import TargetModel
+from steper_serve.recipes.distill.precision import has_bfloat16
 from steper_serve.recipes.distill.sections import TrainConfig
 
 # DeepSpeed calls what torch 2.13 would like to be called by another name, several times a step.
@@ -84,7 +86,7 @@ def settings(train: TrainConfig) -> dict[str, Any]:
         "steps_per_print": 2**62,
     }
     if train.bf16 and train.zero_stage == 0:
-        made["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+        made["torch_autocast"] = {"enabled": has_bfloat16(), "dtype": "bfloat16"}
     elif train.bf16:
         made["bf16"] = {"enabled": True}
         made["data_types"] = {"grad_accum_dtype": "fp32"}

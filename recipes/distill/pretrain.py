@@ -5,10 +5,10 @@
 
 From nothing, or from a smaller one (growth.py), it is taught the lessons that its table names
 (lessons.py), a few questions of each of many worlds. Matrices are trained by Muon and the rest by
-AdamW (both torch's own), in bfloat16 with float32 weights; the learning rate warms up and falls
-linearly to nothing. Killed and started again it goes on from its last checkpoint. Under torchrun
-each rank takes its share of every batch, which on two cores is half as fast again as two threads.
-What is left out: distillation (train.py).
+AdamW (both torch's own), in bfloat16 (precision.py) with float32 weights; the learning rate warms
+up and falls linearly to nothing. Killed and started again it goes on from its last checkpoint.
+Under torchrun each rank takes its share of every batch, which on two cores is half as fast again
+as two threads. What is left out: distillation (train.py).
 """
 
 import json
@@ -34,6 +34,7 @@ from steper_serve.recipes.distill.failures import DiskFailed
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
 from steper_serve.recipes.distill.packing import Row
+from steper_serve.recipes.distill.precision import has_bfloat16
 from steper_serve.recipes.distill.sections import PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 
@@ -144,7 +145,7 @@ class _Training:
         total = {"answer": 0.0, "text": 0.0}
         mine = dealt(rows, self._num_ranks)[self._rank]
         for group in grouped(mine, self._settings.tokens_per_micro_batch):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
                 sums = self._model(collate(group, self._tokenizer.tokenizer.pad_token_id))
                 answer, text = sums.kinds.sum() / num_samples, sums.lm / num_lm
             (answer + text).backward()

@@ -1,9 +1,10 @@
 """The default engine: vLLM in this process, through `AsyncLLM`.
 
 `VllmEngine` is a `LanguageModel`. vLLM's scheduler and worker are processes of their own; this
-one tokenises, streams and aborts. The only file of the project that imports vLLM, and it does so
-when an engine starts, because vLLM reads its environment (log level, usage statistics) as it is
-imported. What is left out: HTTP (openai_endpoint), and what a prompt looks like (model_format).
+one tokenises, streams and aborts. Beside vllm_args.py (what it is started with) the only file of
+the project that imports vLLM, and it does so when an engine starts, because vLLM reads its
+environment (log level, usage statistics) as it is imported. What is left out: HTTP
+(openai_endpoint), and what a prompt looks like (model_format).
 
 vLLM is kept quiet: what its processes print goes to a file, which our errors name and whose cause
 they quote, so that standard output holds our output alone. `VLLM_LOGGING_LEVEL=INFO` in the
@@ -12,16 +13,13 @@ wins over the ones set here. The file goes with `aclose`, and stays where vLLM d
 """
 
 import asyncio
-import difflib
 import itertools
-import json
 import os
 import re
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -32,7 +30,9 @@ from steper_serve.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
+from steper_serve.generation import vllm_args
 from steper_serve.generation.orphans import PARENT_VARIABLE
+from steper_serve.generation.vllm_args import EngineArg
 from steper_serve.trajectory import Completion, Delta, FinishReason, Generate
 
 if TYPE_CHECKING:
@@ -40,13 +40,9 @@ if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
-EngineArg = str | int | float | bool
 # In pieces as they come, all at once, or all at once and as many tokens as were asked for.
 _Manner = Literal["streamed", "whole", "exactly"]
 
-CPU_KV_CACHE_GIB = 2.0
-CPU_BLOCK_SIZE = 32
-GIB = 2**30
 _RESET_TRIES, _RESET_SECONDS = 40, 0.05
 
 
@@ -97,8 +93,8 @@ class VllmEngine:
         with _output_to_file() as log, _environment(_variables(model)):
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            own = _own_args(model, max_model_len, kv_cache_gib, enforce_eager)
-            args = _engine_args(own, engine_args or {})
+            own = vllm_args.own(model, max_model_len, kv_cache_gib, enforce_eager)
+            args = vllm_args.merged(own, engine_args or {})
             try:
                 return cls(AsyncLLM.from_engine_args(args), model, log)
             except (ValueError, OSError) as error:
@@ -305,51 +301,6 @@ def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
-
-
-def _own_args(
-    model: str, max_model_len: int | None, kv_cache_gib: float | None, enforce_eager: bool
-) -> dict[str, Any]:
-    from vllm.platforms import current_platform
-
-    args: dict[str, Any] = {
-        "model": model,
-        "max_model_len": max_model_len,
-        "enforce_eager": enforce_eager,
-        "enable_prefix_caching": True,
-        "disable_log_stats": False,  # or requests carry no times
-    }
-    if current_platform.is_cpu():
-        kv_cache_gib = kv_cache_gib or CPU_KV_CACHE_GIB
-        args["block_size"] = CPU_BLOCK_SIZE
-    if kv_cache_gib is not None:
-        args["kv_cache_memory_bytes"] = int(kv_cache_gib * GIB)
-    return args
-
-
-def _engine_args(own: Mapping[str, Any], given: Mapping[str, EngineArg]) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    known = {f.name for f in fields(AsyncEngineArgs)} - {"model"}
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known)
-            hint = f"Did you mean {' or '.join(close)}?" if close else "See `vllm serve --help`."
-            raise ConfigurationError(f"vLLM has no engine argument {name!r}. {hint}", param=name)
-    return AsyncEngineArgs(**{**own, **{name: _value(name, v) for name, v in given.items()}})
-
-
-def _value(name: str, value: EngineArg) -> Any:
-    """Arguments that are objects, `speculative_config` for one, are given as JSON."""
-    if not (isinstance(value, str) and value.startswith("{")):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"The engine argument {name!r} is not the JSON object it looks like: {error}",
-            param=name,
-        ) from error
 
 
 def _sampling_params(request: Generate, max_tokens: int, manner: _Manner) -> "SamplingParams":
