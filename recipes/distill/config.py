@@ -41,7 +41,7 @@ PRETRAINED = "pretrain:"
 Stage = Literal["rollout", "filter", "examples"]
 _ORDER: tuple[Stage, ...] = ("rollout", "filter", "examples")
 # What changes the pace of a model and not what it writes.
-_PACE = {"concurrency", "kv_cache_gib", "enforce_eager", "engine_args"}
+_PACE = {"concurrency", "kv_cache_gib", "enforce_eager", "engine_args", "recorded"}
 _NAMES = {"name", "step_ends"}
 _ADDRESS = {"base_url", "api_key_env", "vllm_extensions"}
 

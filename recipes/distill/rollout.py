@@ -13,6 +13,7 @@ What is left out: judging what the teacher wrote (filter).
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from steper_serve.recipes.distill import datasets, estimates, manifest, models, 
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.models import OpenModel
+from steper_serve.recipes.distill.recorded import Recorded
 from steper_serve.recipes.distill.sections import DatasetConfig
 from steper_serve.strategies import few_shot_prompts
-from steper_serve.trajectory import Sampling, Trajectory
+from steper_serve.trajectory import LanguageModel, Sampling, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,11 @@ async def run(config: Config, open_model: OpenModel, *, retry_failed: bool = Fal
     ]
     tallies: dict[str, Any] = {}
     async with open_model(teacher) as (model, format):
-        for dataset, questions, retriever in sources:
-            job = job_of(config, dataset, retry_failed=retry_failed)
-            loop = models.loop_of(config, model, retriever, format, few_shot)
-            tallies[dataset.name] = asdict(await collect(job, questions, loop))
+        with _recorded(model, config.teacher.recorded) as model:
+            for dataset, questions, retriever in sources:
+                job = job_of(config, dataset, retry_failed=retry_failed)
+                loop = models.loop_of(config, model, retriever, format, few_shot)
+                tallies[dataset.name] = asdict(await collect(job, questions, loop))
     tokens = sum(tally["tokens"] for tally in tallies.values())
     seconds = time.perf_counter() - start + (done.seconds if done else 0)
     made = Manifest("rollout", config_hash, True, seconds, tokens, {"datasets": tallies})
@@ -170,6 +173,10 @@ async def collect(
             except EngineUnavailable as error:
                 raise _down(job, tally, error) from error
     return tally
+
+
+def _recorded(model: LanguageModel, file: Path | None) -> AbstractContextManager[LanguageModel]:
+    return nullcontext(model) if file is None else Recorded(model, file)
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:

@@ -120,10 +120,15 @@ class ModelConfig(Section):
 
 
 class TeacherConfig(ModelConfig):
-    """Whose trajectories are learnt. `concurrency` is questions in flight."""
+    """Whose trajectories are learnt. `concurrency` is questions in flight.
+
+    What it says is kept in the file `recorded`, if one is given, and not asked for again
+    (recorded.py).
+    """
 
     concurrency: Count = 32
     temperature: NotNegative = 0.0
+    recorded: Path | None = None
 
 
 class JudgeConfig(Section):
