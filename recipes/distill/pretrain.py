@@ -34,7 +34,7 @@ from steper_serve.recipes.distill.failures import DiskFailed
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
 from steper_serve.recipes.distill.packing import Row
-from steper_serve.recipes.distill.precision import has_bfloat16
+from steper_serve.recipes.distill.precision import has_bfloat16, muon_as_fits
 from steper_serve.recipes.distill.sections import PretrainConfig
 from steper_serve.recipes.distill.tokenization import StepTokenizer
 
@@ -292,6 +292,7 @@ def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.opti
     named = list(model.named_parameters())
     matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in named if p.ndim != 2 or "embed" in n]
+    muon_as_fits()
     muon = torch.optim.Muon(
         matrices, lr=settings.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
     )
