@@ -120,6 +120,12 @@ class Config(Section):
         name = pretrained(model)
         return model if name is None else str(self.out / "pretrain" / name)
 
+    def pretrain_hash(self, name: str) -> str:
+        """What a model of stage 0 depends on: its table, and the loop that it learns, if any."""
+        table = self._table(name)
+        loop = [self.max_steps, self.top_k] if self.pretrain[name].strategies else []
+        return digest([table, *loop])
+
     def rollout_hash(self, dataset: DatasetConfig) -> str:
         """What a rollout record is keyed by, beside its question's id."""
         teacher = self._model_identity(self.teacher)
@@ -179,7 +185,10 @@ class Config(Section):
 
     def _pretraining(self, model: str | None) -> dict[str, Any]:
         name = pretrained(model)
-        return {} if name is None else {"pretrain": self.pretrain[name].model_dump(mode="json")}
+        return {} if name is None else {"pretrain": self._table(name)}
+
+    def _table(self, name: str) -> dict[str, Any]:
+        return self.pretrain[name].model_dump(mode="json", exclude={"made"})
 
 
 def load(file: Path) -> Config:

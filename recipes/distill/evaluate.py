@@ -72,6 +72,9 @@ async def run(config: Config, open_model: OpenModel, *, only: Sequence[str] = ()
     start = time.perf_counter()
     subjects = chosen_subjects(config, only)
     trials = {s.name: _trials(config, s) for s in subjects}
+    for subject in subjects:  # before any engine is started
+        if _left(config, trials[subject.name]):
+            _check_there(subject)
     exams: dict[str, Exam] = {}
     for subject in subjects:
         await _examine(config, subject, trials[subject.name], exams, open_model)
@@ -89,10 +92,7 @@ def chosen_subjects(config: Config, only: Sequence[str] = ()) -> list[Subject]:
     for name in only:
         if name not in names:
             raise ConfigurationError(f"there is no model {name!r}; there are: {', '.join(names)}")
-    wanted = [s for s in subjects if not only or s.name in only]
-    for subject in wanted:
-        _check_there(subject)
-    return wanted
+    return [s for s in subjects if not only or s.name in only]
 
 
 def file_of(config: Config, trial: Trial) -> Path:
@@ -140,7 +140,7 @@ async def _examine(
     open_model: OpenModel,
 ) -> None:
     """What is not finished of a model's evaluations."""
-    left = [trial for trial in trials if _finished(config, trial) is None]
+    left = _left(config, trials)
     if not left:
         print(f"{subject.name}: evaluated before under this configuration; skipped")
         return
@@ -152,6 +152,10 @@ async def _examine(
         for trial in left:
             ending = replace(format, step_end=trial.step_end)
             await _try(config, trial, exams[trial.dev.name], (model, ending), few_shot)
+
+
+def _left(config: Config, trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if _finished(config, trial) is None]
 
 
 async def _try(

@@ -13,10 +13,12 @@ as two threads. What is left out: distillation (train.py).
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain as chained
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,11 @@ import torch.distributed as dist
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from steper_serve import fictional
+from steper_serve import fictional, journal
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import growth, lessons, manifest, vocabulary
+from steper_serve.recipes.distill import chain, growth, lessons, manifest, vocabulary
 from steper_serve.recipes.distill.batches import collate, dealt, grouped
-from steper_serve.recipes.distill.config import Config, digest, load
+from steper_serve.recipes.distill.config import Config, load
 from steper_serve.recipes.distill.failures import DiskFailed
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
@@ -57,9 +59,11 @@ def run(config: Config, name: str) -> Manifest:
         known = ", ".join(config.pretrain) or "none"
         raise ConfigurationError(f"there is no table [pretrain.{name}]; there are: {known}")
     folder = config.out / "pretrain" / name
-    if done := manifest.finished(folder, settings_hash(config, name)):
+    if done := manifest.finished(folder, config.pretrain_hash(name)):
         return done
     folder.mkdir(parents=True, exist_ok=True)
+    if made := chain.made_before(config, name):
+        return _copied(made, folder)
     if "RANK" in os.environ and not dist.is_initialized():  # by torchrun
         dist.init_process_group("gloo")
     training = _Training(config, name, folder)
@@ -69,10 +73,16 @@ def run(config: Config, name: str) -> Manifest:
     return training.finish()
 
 
-def settings_hash(config: Config, name: str) -> str:
-    """What the model depends on: its table, and the loop whose trajectories it learns."""
-    settings = config.pretrain[name]
-    return digest([settings, config.max_steps, config.top_k] if settings.strategies else [settings])
+def _copied(made: Path, folder: Path) -> Manifest:
+    """What another run of the same table has left; its manifest goes last, as ever."""
+    done = manifest.read(made)
+    assert done is not None  # noqa: S101 - for the type checker: `made_before` has read it
+    for file in sorted(made.iterdir()):
+        if file.name != manifest.FILE:
+            with journal.replacing(folder / file.name) as beside:
+                shutil.copyfile(file, beside)
+    manifest.write(folder, done)
+    return done
 
 
 class _Training:
@@ -87,7 +97,7 @@ class _Training:
         self._optimizers = _optimizers(self._model, settings)
         self._num_steps = self._num_tokens = 0
         self._seconds = 0.0
-        self._hash = settings_hash(config, name)
+        self._hash = config.pretrain_hash(name)
         here = dist.is_initialized()
         self._rank, self._num_ranks = (dist.get_rank(), dist.get_world_size()) if here else (0, 1)
 
@@ -258,7 +268,7 @@ class _Training:
             f"{self._seconds / 60:.0f} minutes on 2 cores.\n"
             f"- Command: `steper-serve distill pretrain` with the table [pretrain.{name}] of the "
             f"recipe `{self._config.name}` (hash {self._hash}), seed {settings.seed}.\n"
-            f"- Settings: `{settings.model_dump_json()}`\n"
+            f"- Settings: `{settings.model_dump_json(exclude={'made'})}`\n"
         )
 
 
@@ -305,7 +315,7 @@ def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.opti
 
 def _tokenizer(settings: PretrainConfig) -> StepTokenizer:
     passages = min(settings.passages_per_world, _VOCABULARY_PASSAGES)
-    texts = chain.from_iterable(_texts(seed, passages) for seed in range(_VOCABULARY_WORLDS))
+    texts = chained.from_iterable(_texts(seed, passages) for seed in range(_VOCABULARY_WORLDS))
     learnt = vocabulary.learn(texts, settings.vocabulary, settings.context)
     return StepTokenizer(learnt, False, learnt.eos_token_id)
 

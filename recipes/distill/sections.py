@@ -313,7 +313,9 @@ class LessonConfig(Section):
 class PretrainConfig(Section):
     """[pretrain.NAME]: a Llama made on invented worlds; keys of [pretrain] hold for all of them.
 
-    It begins from scratch or as `start`, a folder or "pretrain:NAME" (growth.py).
+    It begins from scratch or as `start`, a folder or "pretrain:NAME" (growth.py). `made` is a
+    folder in which an earlier run of this very table has left its model: it is copied, not made
+    anew.
 
     `lessons` are taught in their order; `strategies` are those of the loop (none for a model that
     only reads; one that is named twice is twice as frequent). The names of its worlds are those of
@@ -323,6 +325,7 @@ class PretrainConfig(Section):
     """
 
     start: str | None = None
+    made: Path | None = None
     layers: Count
     width: Count
     heads: Count

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import evaluate, manifest, rollout
+from steper_serve.recipes.distill import chain, evaluate, manifest, rollout
 from steper_serve.recipes.distill import filter as filtering
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import TrainingEnded
@@ -42,12 +42,13 @@ def run_all(
 
 
 def run_pretrain(config: Config, model: str | None = None) -> None:
-    """Stage 0: every model that is to be made from scratch, or the one named."""
-    if model is None and not config.pretrain:
+    """Stage 0: every model that the other stages need and that is not there, or the one named."""
+    names = chain.needed(config) if model is None else [model]
+    if not names:
         return
     from steper_serve.recipes.distill import pretrain
 
-    for name in config.pretrain if model is None else [model]:
+    for name in names:
         before = manifest.read(config.out / "pretrain" / name)
         _tell(f"pretrain {name}", pretrain.run(config, name), before)
 

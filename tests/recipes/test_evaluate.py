@@ -1,6 +1,7 @@
 """Evaluations: every model under every way of ending a step, gone on with after a kill."""
 
 import json
+import shutil
 from contextlib import asynccontextmanager
 
 import pytest
@@ -88,6 +89,16 @@ async def test_what_is_evaluated_is_not_evaluated_again(tmp_path, capsys):
     deeper = recipe(tmp_path, max_steps=3)
     await evaluate.run(deeper, opener)
     assert len(opener.opened) == 2
+
+
+async def test_what_is_evaluated_needs_no_student_any_more(tmp_path, capsys):
+    config = recipe(tmp_path)
+    await evaluate.run(config, Opener())
+    shutil.rmtree(config.out / "students")
+    opener = Opener()
+    await evaluate.run(config, opener)
+    assert opener.opened == []
+    assert "steper-seed0-eos-dev" in capsys.readouterr().out
 
 
 async def test_a_model_that_goes_down_loses_nothing(tmp_path):
