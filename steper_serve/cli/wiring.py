@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from steper_serve.cli import model_files
 from steper_serve.errors import ConfigurationError, IndexUnavailable, SteperError
+from steper_serve.generation import student_card
 from steper_serve.loop import Loop
 from steper_serve.retrieval import bm25
 from steper_serve.settings import Settings
@@ -127,9 +128,12 @@ def check_model(settings: Settings) -> str:
             f"`max_model_len` is {length}, of which {RESERVE} tokens are kept for what a step "
             "writes: raise it"
         )
-    return (
-        model_files.check(Path(name)) if Path(name).is_dir() else f"{name}: a hub id, not checked"
-    )
+    if not Path(name).is_dir():
+        return f"{name}: a hub id, not checked"
+    card = student_card.find(Path(name))
+    if card is not None and settings.style != "few-shot":
+        student_card.read(card)
+    return model_files.check(Path(name))
 
 
 @asynccontextmanager

@@ -1,19 +1,9 @@
 """What a model wants its prompts to look like: from its tokenizer and its `steper.json`.
 
-`steper.json` may stand in a model's directory (or hub repository) and marks it as a student of
-the recipe. All keys are optional:
-
-    strategies   names it was trained for or is served with; default: any
-    instruction  the line before a question; default: none
-    few_shot     whether demonstrations go before the passages; default: false
-    step_end     "eos" (it ends each step with end-of-sequence, the default) or "sentence"
-    chat         whether its chat template, if it has one, is used; default: true
-
-What is left out: the prompts themselves (strategies), and the engine.
+What is left out: the keys of that file (student_card), the prompts themselves (strategies), and
+the engine.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,26 +13,12 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation import student_card
 from steper_serve.trajectory import PromptFormat
 
-CARD = "steper.json"
 # Unlike anything a template adds, changes or strips.
 SENTINEL = "stepersentinelquestion"
 
-UNTUNED: Mapping[str, Any] = {
-    "strategies": (),
-    "instruction": None,
-    "few_shot": True,
-    "step_end": "sentence",
-    "chat": True,
-}
-STUDENT: Mapping[str, Any] = {
-    "strategies": (),
-    "instruction": "",
-    "few_shot": False,
-    "step_end": "eos",
-    "chat": True,
-}
 USUAL_SPECIAL_TOKENS = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"),
@@ -123,7 +99,7 @@ def estimated_format(*, max_model_len: int, reserve: int, style: Style = "auto")
         ConfigurationError: no room for a prompt.
     """
     _check_room(max_model_len, reserve)
-    defaults = dict(STUDENT if style == "student" else UNTUNED)
+    defaults = _defaults(style)
     del defaults["chat"]
     return PromptFormat(
         max_prompt_tokens=max_model_len - reserve,
@@ -145,52 +121,25 @@ def _check_room(max_model_len: int, reserve: int) -> None:
 def _card(model: str, style: Style, local_files_only: bool) -> dict[str, Any]:
     path = None if style == "few-shot" else _card_path(model, local_files_only)
     if path is not None:
-        return dict(STUDENT) | _read_card(path)
-    return dict(STUDENT if style == "student" else UNTUNED)
+        return student_card.read(path)
+    return _defaults(style)
+
+
+def _defaults(style: Style) -> dict[str, Any]:
+    return dict(student_card.STUDENT if style == "student" else student_card.UNTUNED)
 
 
 def _card_path(model: str, local_files_only: bool) -> Path | None:
     if Path(model).is_dir():
-        path = Path(model) / CARD
-        return path if path.exists() else None
+        return student_card.find(Path(model))
     try:
-        return Path(hf_hub_download(model, CARD, local_files_only=local_files_only))
+        return Path(hf_hub_download(model, student_card.FILE, local_files_only=local_files_only))
     except EntryNotFoundError:  # not in the repository, or offline and not downloaded
         return None
     except (HfHubHTTPError, HFValidationError) as error:
         raise ConfigurationError(
-            f"The hub could not be asked for {CARD} of {model!r}: {error}"
+            f"The hub could not be asked for {student_card.FILE} of {model!r}: {error}"
         ) from error
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} is not readable as JSON: {error}") from error
-    if not isinstance(data, Mapping):
-        raise ConfigurationError(f"{path} must hold one JSON object, not {data!r}")
-    for key, value in data.items():
-        _check_key(path, key, value)
-    return {k: tuple(v) if k == "strategies" else v for k, v in data.items()}
-
-
-def _check_key(path: Path, key: str, value: Any) -> None:
-    rules: dict[str, tuple[bool, str]] = {
-        "strategies": (
-            isinstance(value, list) and all(isinstance(v, str) for v in value),
-            "a list of strategy names",
-        ),
-        "instruction": (isinstance(value, str), "a string"),
-        "few_shot": (isinstance(value, bool), "true or false"),
-        "step_end": (value in ("eos", "sentence"), '"eos" or "sentence"'),
-        "chat": (isinstance(value, bool), "true or false"),
-    }
-    if key not in rules:
-        raise ConfigurationError(f"{path}: unknown key {key!r}; known are {', '.join(rules)}")
-    fits, wanted = rules[key]
-    if not fits:
-        raise ConfigurationError(f"{path}: {key!r} must be {wanted}, not {value!r}")
 
 
 def _chat(tokenizer: Any, model: str) -> tuple[str, str] | None:
@@ -210,7 +159,8 @@ def _chat(tokenizer: Any, model: str) -> tuple[str, str] | None:
     if len(parts) != 2:
         raise ConfigurationError(
             f"The chat template of {model!r} shows the user's text {len(parts) - 1} times, not "
-            f'once, so no prompt can be built from it. Set "chat": false in its {CARD}.'
+            f'once, so no prompt can be built from it. Set "chat": false in its '
+            f"{student_card.FILE}."
         )
     return parts[0], parts[1]
 

@@ -119,6 +119,10 @@ REFUSED = {
     "weights cut off": (_student(_short("model.safetensors")), "model.safetensors"),
     "config cut off": (_student(_short("config.json")), "config.json"),
     "tokenizer cut off": (_student(_short("tokenizer.json")), "tokenizer.json"),
+    "card of a student broken": (
+        _student(lambda m: (m / "steper.json").write_text('{"step_end": "word"}')),
+        "'step_end' must be",
+    ),
     "no room": (_flags("--max-model-len", "100"), "`max_model_len` is 100"),
     "no index there": (_flags("--index", "/no/such/index"), "/no/such/index"),
     "index of another version": (_index(_of_another_version), "has schema version 99"),

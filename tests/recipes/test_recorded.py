@@ -1,13 +1,19 @@
 """What a model said is answered from a file: the same trajectories, nothing asked twice."""
 
-from contextlib import aclosing
+import shutil
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from steper_serve import journal
+from steper_serve.cli.wiring import RESERVE
 from steper_serve.errors import EngineFailed
+from steper_serve.generation.model_format import load_format
 from steper_serve.generation.scripted import ScriptedModel
+from steper_serve.recipes.distill import rollout
+from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.failures import BadRecord
 from steper_serve.recipes.distill.recorded import Recorded, key_of
 from steper_serve.recipes.distill.rollout import Job, collect
@@ -16,6 +22,7 @@ from tests.generation.contract import Contract, Subject, complete, request
 from tests.generation.test_scripted import recite
 from tests.recipes.worlds import FORMAT, loop, question, reason
 
+ROOT = Path(__file__).parents[2]
 MANY = [question(n) for n in range(12)]
 
 
@@ -83,3 +90,22 @@ def test_a_line_of_something_else_is_named(tmp_path):
     file.write_text('{"key": "0", "text": ""}\n')
     with pytest.raises(BadRecord, match=r"said\.jsonl, line 1: the record has no 'finish_reason'"):
         Recorded(ScriptedModel([]), file)
+
+
+async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypatch):
+    """Worlds, index, prompts and tokenizer are as they were, or something would be asked."""
+    monkeypatch.chdir(ROOT)
+    config = load(Path("recipes/distill/configs/fictional.toml"))
+    kept = shutil.copy(config.teacher.recorded, tmp_path / "said.jsonl")
+    teacher = config.teacher.model_copy(update={"recorded": Path(kept)})
+    known = {"out": tmp_path, "teacher": teacher, "datasets": config.datasets[:1]}
+    shutil.copytree("recipes/distill/assets/teacher", tmp_path / "pretrain" / "teacher")
+
+    @asynccontextmanager
+    async def silent(model):
+        yield ScriptedModel([]), load_format(model.model, max_model_len=2048, reserve=RESERVE)
+
+    made = await rollout.run(config.model_copy(update=known), silent)
+    tally = made.counts["datasets"]["train-100"]
+    assert (tally["done"], tally["failed"]) == (120, 0)
+    assert (tally["right"], tally["tokens"]) == (94, 9793)  # as the teacher's own run counted
