@@ -30,7 +30,8 @@ from steper_serve.trajectory import Completion, Delta, Generate, LanguageModel
 class Recorded:
     """A `LanguageModel` that answers from a file what the file holds, and asks `model` the rest.
 
-    A context manager; what is asked meanwhile is appended to the file as it ends.
+    A context manager; what is asked meanwhile is appended to `file` as it ends, and counted in
+    `num_asked`.
 
     Args:
         model: is asked what the file does not hold.
@@ -43,7 +44,7 @@ class Recorded:
 
     def __init__(self, model: LanguageModel, file: Path) -> None:
         self._model = model
-        self._file = file
+        self.file = file
         self._said = _read(file)
         self._out = Appender(file)
         self.num_asked = 0
@@ -72,7 +73,7 @@ class Recorded:
         yield Delta(text, tokens, said["num_prompt_tokens"])
         if said["finish_reason"] is None:
             raise EngineFailed(
-                f"{self._file} holds {text!r} up to where the loop ended it once, and the loop "
+                f"{self.file} holds {text!r} up to where the loop ended it once, and the loop "
                 "goes on now: move the file away to ask the model again"
             )
         yield Completion(text, said["finish_reason"], said["num_prompt_tokens"], tokens)

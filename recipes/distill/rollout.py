@@ -108,6 +108,8 @@ async def run(config: Config, open_model: OpenModel, *, retry_failed: bool = Fal
                 job = job_of(config, dataset, retry_failed=retry_failed)
                 loop = models.loop_of(config, model, retriever, format, few_shot)
                 tallies[dataset.name] = asdict(await collect(job, questions, loop))
+            if isinstance(model, Recorded):
+                print(f"{model.num_asked:,} generations of the teacher added to {model.file}")
     tokens = sum(tally["tokens"] for tally in tallies.values())
     seconds = time.perf_counter() - start + (done.seconds if done else 0)
     made = Manifest("rollout", config_hash, True, seconds, tokens, {"datasets": tallies})

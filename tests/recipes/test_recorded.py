@@ -92,7 +92,7 @@ def test_a_line_of_something_else_is_named(tmp_path):
         Recorded(ScriptedModel([]), file)
 
 
-async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypatch):
+async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypatch, capsys):
     """Worlds, index, prompts and tokenizer are as they were, or something would be asked."""
     monkeypatch.chdir(ROOT)
     config = load(Path("recipes/distill/configs/fictional.toml"))
@@ -106,6 +106,7 @@ async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypat
         yield ScriptedModel([]), load_format(model.model, max_model_len=2048, reserve=RESERVE)
 
     made = await rollout.run(config.model_copy(update=known), silent)
+    assert f"0 generations of the teacher added to {kept}" in capsys.readouterr().out
     tally = made.counts["datasets"]["train-100"]
     assert (tally["done"], tally["failed"]) == (120, 0)
     assert (tally["right"], tally["tokens"]) == (94, 9793)  # as the teacher's own run counted
