@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 _Manner = Literal["streamed", "whole", "exactly"]
 
 _RESET_TRIES, _RESET_SECONDS = 40, 0.05
+# On a CPU a primitive is made for each number of tokens that a batch ever has; as many as oneDNN
+# keeps by itself (1,024) are more than half a gigabyte of memory that grows for hours.
+_ONEDNN_PRIMITIVES = "128"
 
 
 class VllmEngine:
@@ -248,6 +251,7 @@ def _variables(model: str) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _ONEDNN_PRIMITIVES,
         PARENT_VARIABLE: str(os.getpid()),
     }
     if Path(model).is_dir():
