@@ -77,6 +77,8 @@ def _copied(made: Path, folder: Path) -> Manifest:
     """What another run of the same table has left; its manifest goes last, as ever."""
     done = manifest.read(made)
     assert done is not None  # noqa: S101 - for the type checker: `made_before` has read it
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's ranks one writes
+        return done
     for file in sorted(made.iterdir()):
         if file.name != manifest.FILE:
             with journal.replacing(folder / file.name) as beside:

@@ -13,12 +13,10 @@ finds the same.
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from steper_serve import journal
 from steper_serve.errors import EngineFailed
@@ -30,35 +28,15 @@ from steper_serve.trajectory import Completion, Delta, Generate, LanguageModel
 class Recorded:
     """A `LanguageModel` that answers from a file what the file holds, and asks `model` the rest.
 
-    A context manager; what is asked meanwhile is appended to `file` as it ends, and counted in
-    `num_asked`.
-
-    Args:
-        model: is asked what the file does not hold.
-        file: made if there is none.
-
-    Raises:
-        BadRecord: a line of the file is not one of these; names it.
-        DiskFailed: the file cannot be opened, or another process appends to it.
+    What is asked is appended to `file` as it ends, and counted in `num_asked`; see `recorded`.
     """
 
-    def __init__(self, model: LanguageModel, file: Path) -> None:
+    def __init__(self, model: LanguageModel, file: Path, out: Appender) -> None:
         self._model = model
         self.file = file
         self._said = _read(file)
-        self._out = Appender(file)
+        self._out = out
         self.num_asked = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._out.__exit__(kind, error, traceback)
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """As `LanguageModel.generate`; what is recorded comes in one piece."""
@@ -111,6 +89,22 @@ class Recorded:
             "num_completion_tokens": written,
         }
         self._out.append(self._said[key])
+
+
+@contextmanager
+def recorded(model: LanguageModel, file: Path) -> Iterator[Recorded]:
+    """`model`, with what the file holds answered from it.
+
+    Args:
+        model: is asked what the file does not hold.
+        file: made if there is none.
+
+    Raises:
+        BadRecord: a line of the file is not one of these; names it.
+        DiskFailed: the file cannot be opened, or another process appends to it.
+    """
+    with Appender(file) as out:
+        yield Recorded(model, file, out)
 
 
 def key_of(request: Generate) -> str:

@@ -30,7 +30,7 @@ from steper_serve.recipes.distill import datasets, estimates, manifest, models, 
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.models import OpenModel
-from steper_serve.recipes.distill.recorded import Recorded
+from steper_serve.recipes.distill.recorded import Recorded, recorded
 from steper_serve.recipes.distill.sections import DatasetConfig
 from steper_serve.strategies import few_shot_prompts
 from steper_serve.trajectory import LanguageModel, Sampling, Trajectory
@@ -178,7 +178,7 @@ async def collect(
 
 
 def _recorded(model: LanguageModel, file: Path | None) -> AbstractContextManager[LanguageModel]:
-    return nullcontext(model) if file is None else Recorded(model, file)
+    return nullcontext(model) if file is None else recorded(model, file)
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:

@@ -15,7 +15,8 @@ from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import rollout
 from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.failures import BadRecord
-from steper_serve.recipes.distill.recorded import Recorded, key_of
+from steper_serve.recipes.distill.recorded import key_of
+from steper_serve.recipes.distill.recorded import recorded as opened
 from steper_serve.recipes.distill.rollout import Job, collect
 from steper_serve.trajectory import Sampling
 from tests.generation.contract import Contract, Subject, complete, request
@@ -30,7 +31,7 @@ class TestContract(Contract):
     @pytest.fixture
     def subject(self, tmp_path):
         model = ScriptedModel(recite, max_prompt_tokens=1000)
-        with Recorded(model, tmp_path / "said.jsonl") as recorded:
+        with opened(model, tmp_path / "said.jsonl") as recorded:
             yield Subject(recorded, model.num_running)
 
 
@@ -46,10 +47,10 @@ async def trajectories(folder, model, format=FORMAT) -> dict[str, object]:
 async def test_a_second_rollout_asks_nothing_and_finds_the_same(tmp_path, step_end):
     file, format = tmp_path / "said.jsonl", replace(FORMAT, step_end=step_end)
     model = ScriptedModel(lambda r: reason(r) + (" And so on." if step_end == "sentence" else ""))
-    with Recorded(model, file) as recorded:
+    with opened(model, file) as recorded:
         first = await trajectories(tmp_path / "first", recorded, format)
     assert recorded.num_asked == len(model.requests) > 12
-    with Recorded(ScriptedModel([]), file) as recorded:
+    with opened(ScriptedModel([]), file) as recorded:
         second = await trajectories(tmp_path / "second", recorded, format)
     assert second == first
     assert recorded.num_asked == 0
@@ -59,7 +60,7 @@ async def test_another_prompt_or_another_draw_is_asked(tmp_path):
     model = ScriptedModel([" a", " b", " c", " d"])
     asked = [request(0), request(1), request(0, sampling=Sampling(0.7, seed=1))]
     asked.append(request(0, max_tokens=61))
-    with Recorded(model, tmp_path / "said.jsonl") as recorded:
+    with opened(model, tmp_path / "said.jsonl") as recorded:
         said = [(await complete(recorded, r))[1].text for r in asked * 2]
     assert said == [" a", " b", " c", " d"] * 2
     assert model.requests == asked
@@ -68,7 +69,7 @@ async def test_another_prompt_or_another_draw_is_asked(tmp_path):
 
 async def test_what_failed_is_not_kept(tmp_path):
     file = tmp_path / "said.jsonl"
-    with Recorded(ScriptedModel([EngineFailed("no"), " yes"]), file) as recorded:
+    with opened(ScriptedModel([EngineFailed("no"), " yes"]), file) as recorded:
         with pytest.raises(EngineFailed, match="no"):
             await complete(recorded, request())
         assert (await complete(recorded, request()))[1].text == " yes"
@@ -78,7 +79,7 @@ async def test_what_failed_is_not_kept(tmp_path):
 async def test_a_generation_that_the_loop_ended_and_does_not_end_now_is_named(tmp_path):
     file = tmp_path / "said.jsonl"
     asked = replace(request(), cut=lambda text: 4 if len(text) > 4 else None)
-    with Recorded(ScriptedModel([" one two three"]), file) as recorded:
+    with opened(ScriptedModel([" one two three"]), file) as recorded:
         async with aclosing(recorded.generate(asked)) as generation:
             assert [(await anext(generation)).text for _ in range(2)] == [" one", " two"]
         with pytest.raises(EngineFailed, match=r"said\.jsonl holds ' one two' up to where"):
@@ -89,7 +90,7 @@ def test_a_line_of_something_else_is_named(tmp_path):
     file = tmp_path / "said.jsonl"
     file.write_text('{"key": "0", "text": ""}\n')
     with pytest.raises(BadRecord, match=r"said\.jsonl, line 1: the record has no 'finish_reason'"):
-        Recorded(ScriptedModel([]), file)
+        opened(ScriptedModel([]), file).__enter__()
 
 
 async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypatch, capsys):
