@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steper_serve import evaluation
-from steper_serve.benchmarks import plots, results
+from steper_serve import evaluation, plots
+from steper_serve.benchmarks import results
 from steper_serve.benchmarks.cells import Cell, labels
 from steper_serve.benchmarks.rows import Row
 from steper_serve.benchmarks.tables import Section, Table

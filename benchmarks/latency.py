@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from steper_serve.benchmarks import accuracy, plots, results
+from steper_serve import plots
+from steper_serve.benchmarks import accuracy, results
 from steper_serve.benchmarks.accuracy import SCORES
 from steper_serve.benchmarks.cells import Cell, labels
 from steper_serve.benchmarks.rows import Row

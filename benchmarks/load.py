@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from steper_serve import journal
-from steper_serve.benchmarks import plots, results
+from steper_serve import journal, plots
+from steper_serve.benchmarks import results
 from steper_serve.benchmarks.cells import Cell, labels
 from steper_serve.benchmarks.client import Reply
 from steper_serve.benchmarks.latency import Point, front

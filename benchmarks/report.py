@@ -15,8 +15,8 @@ import jinja2
 from markupsafe import Markup
 
 import steper_serve
-from steper_serve import journal
-from steper_serve.benchmarks import accuracy, latency, load, plots, retrieval
+from steper_serve import journal, plots
+from steper_serve.benchmarks import accuracy, latency, load, retrieval
 from steper_serve.benchmarks.attack import telling as attack
 from steper_serve.benchmarks.paper import saved
 from steper_serve.benchmarks.peers import comparing
@@ -45,7 +45,7 @@ class Report:
     def html(self) -> str:
         """The page."""
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(plots.TEMPLATES),
+            loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", plots.FOLDER]),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from steper_serve import journal
-from steper_serve.benchmarks import plots
+from steper_serve import journal, plots
 from steper_serve.benchmarks.searching import BM25S, OURS
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.journal import BadRecord, Record

@@ -18,7 +18,7 @@ ROWS = [
     ["api", "ui", "benchmarks", "recipes"],
     ["evaluation", "questions"],
     ["drivers", "loop", "trace", "crew"],
-    ["strategies", "retrieval", "generation", "corpus", "fictional"],
+    ["strategies", "retrieval", "generation", "corpus", "fictional", "plots"],
     ["trajectory", "answers", "errors", "journal"],
 ]
 # Rooms that a module is in although its name is another.

@@ -5,7 +5,8 @@ What is left out: how times are taken (latency), and learning σ (recipes/distil
 
 from collections.abc import Mapping, Sequence
 
-from steper_serve.benchmarks import latency, plots
+from steper_serve import plots
+from steper_serve.benchmarks import latency
 from steper_serve.benchmarks.paper.findings import Compared, Finding, lines_by, percent
 from steper_serve.benchmarks.paper.published import Published
 from steper_serve.benchmarks.paper.recipe import KINDS, Sigmas

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steper_serve.benchmarks import plots
+from steper_serve import plots
 from steper_serve.benchmarks.paper.answered import Subject
 from steper_serve.benchmarks.paper.published import Line, Published
 from steper_serve.benchmarks.tables import Section, Table

@@ -12,8 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from steper_serve import journal
-from steper_serve.benchmarks import plots
+from steper_serve import journal, plots
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.journal import BadRecord
 

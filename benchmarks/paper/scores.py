@@ -5,8 +5,7 @@ What is left out: the scores themselves (evaluation).
 
 from collections.abc import Callable, Mapping, Sequence
 
-from steper_serve import evaluation
-from steper_serve.benchmarks import plots
+from steper_serve import evaluation, plots
 from steper_serve.benchmarks.accuracy import SCORES
 from steper_serve.benchmarks.paper.answered import Subject, Training, names
 from steper_serve.benchmarks.paper.findings import Finding, as_the_paper, lines_by, percent

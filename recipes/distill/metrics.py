@@ -13,8 +13,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from steper_serve import journal
-from steper_serve.recipes.distill import sigma_plot
+from steper_serve import journal, plots
 from steper_serve.recipes.distill.batches import KINDS
 from steper_serve.recipes.distill.failures import DiskFailed
 
@@ -91,12 +90,12 @@ class Log:
         """Write the plot of normalised sigma, if there was any."""
         lines = [line for line in read(self._folder) if line["normalised_sigma"]]
         if lines:
-            steps = [line["step"] for line in lines]
-            sigmas: dict[str, list[float]] = {
-                kind: [line["normalised_sigma"][kind] for line in lines] for kind in KINDS
+            sigmas: dict[str, list[tuple[float, float]]] = {
+                kind: [(line["step"], line["normalised_sigma"][kind]) for line in lines]
+                for kind in KINDS
             }
-            text = sigma_plot.svg(f"{title}: normalised σ", steps, sigmas)
-            journal.write_text(self._folder / "normalised_sigma.svg", text)
+            drawn = plots.lines(f"{title}: normalised σ", "step", sigmas)
+            journal.write_text(self._folder / "normalised_sigma.svg", plots.standalone(drawn))
 
 
 def read(folder: Path) -> Sequence[Mapping[str, Any]]:

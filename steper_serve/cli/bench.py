@@ -128,10 +128,9 @@ def latency(folder: Path, score: str, **flags: Any) -> None:
 
     Each combination has a server of its own, unless it is asked of an --endpoint.
     """
-    from steper_serve import journal
+    from steper_serve import journal, plots
     from steper_serve.benchmarks import accuracy as scoring
     from steper_serve.benchmarks import latency as timing
-    from steper_serve.benchmarks import plots
     from steper_serve.benchmarks.running import measure
 
     plan = plan_of(flags, folder, timed=True)

@@ -38,9 +38,8 @@ def load(
     as independent requests: the replay ratio is that time divided by the served time. Take at
     least ten times as many questions as are in flight.
     """
-    from steper_serve import journal
+    from steper_serve import journal, plots
     from steper_serve.benchmarks import load as loads
-    from steper_serve.benchmarks import plots
     from steper_serve.benchmarks.sweep import Sweep, measure
 
     numbers = numbers_of(concurrency, flags)

@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.generation.model_format import load_format
-from steper_serve.recipes.distill import metrics, sigma_plot, students, tables
+from steper_serve.recipes.distill import metrics, students, tables
 from steper_serve.recipes.distill.batches import KINDS, Batches, Sample, collate, pack
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
@@ -365,14 +365,6 @@ def test_bad_input_is_named(tmp_path, model):
         read_samples(job(tmp_path, model))
     with pytest.raises(ConfigurationError, match="nowhere"):
         students.load(job(tmp_path, tmp_path / "nowhere").config, job(tmp_path, model).train)
-
-
-def test_the_plot_shows_every_line_with_its_name():
-    text = sigma_plot.svg("a < b", [1, 2, 3], {"init": [0.3, 0.4, 0.5], "agg": [0.7, 0.6, 0.5]})
-    root = ElementTree.fromstring(text)  # noqa: S314
-    lines = root.findall("{*}polyline")
-    assert [len(line.get("points").split()) for line in lines] == [3, 3]
-    assert {"a < b", "init", "agg"} <= {t.text for t in root.findall("{*}text")}
 
 
 def test_cross_entropy_is_taken_in_float32(model):

@@ -5,8 +5,8 @@ from itertools import combinations
 
 import pytest
 
-from steper_serve.benchmarks import plots
-from steper_serve.benchmarks.plots import Marker
+from steper_serve import plots
+from steper_serve.plots import Marker
 
 NAMESPACE = {"s": "http://www.w3.org/2000/svg"}
 LETTER = 6.6
