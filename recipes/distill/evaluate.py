@@ -3,8 +3,9 @@
 Each model is run under each way of ending a step: "eos", where it ends its steps itself, and
 "sentence", where a rule does. One evaluation is two files in `evaluations/`: the trajectories,
 `<model>-<step_end>-<dataset>.jsonl`, in the form of rollouts, so that a killed one goes on where
-it was; and, once they are whole, `….json` with their summary (`steper_serve.evaluation`). What
-is left out: which of the models is better (benchmarks).
+it was; and, once they are whole, `….json` with their summary (`steper_serve.evaluation`). A summary
+in the folder `made` of [evaluate] that is of the very same settings stands for an evaluation, so
+that a table can be told without its models. What is left out: which of them is better (benchmarks).
 """
 
 import json
@@ -200,8 +201,13 @@ def _exam(config: Config, dev: DatasetConfig) -> Exam:
 
 
 def _finished(config: Config, trial: Trial) -> dict[str, Any] | None:
-    """The summary of an evaluation that was made under this configuration."""
-    file = file_of(config, trial)
+    """The summary of an evaluation under this configuration, made here or bundled."""
+    here = file_of(config, trial)
+    bundled = config.evaluate.made
+    return _read(here, trial) or (_read(bundled / here.name, trial) if bundled else None)
+
+
+def _read(file: Path, trial: Trial) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return found if found["config_hash"] == trial.hash else None

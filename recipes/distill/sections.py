@@ -254,7 +254,10 @@ class EvaluatedModel(ModelConfig):
 
 
 class EvaluateConfig(Section):
-    """How students, and `models` beside them, are evaluated on every `dev` set."""
+    """How students, and `models` beside them, are evaluated on every `dev` set.
+
+    `made` is a folder of summaries of earlier evaluations; those of the same settings count.
+    """
 
     step_ends: Annotated[tuple[StepEnd, ...], Field(min_length=1)] = ("eos", "sentence")
     concurrency: Count = 64
@@ -263,6 +266,7 @@ class EvaluateConfig(Section):
     kv_cache_gib: Positive | None = None
     enforce_eager: bool | None = None
     models: tuple[EvaluatedModel, ...] = ()
+    made: Path | None = None
 
 
 # ---- stage 0 ------------------------------------------------------------------------------------

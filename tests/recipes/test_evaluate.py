@@ -101,6 +101,19 @@ async def test_what_is_evaluated_needs_no_student_any_more(tmp_path, capsys):
     assert "steper-seed0-eos-dev" in capsys.readouterr().out
 
 
+async def test_bundled_summaries_of_the_same_settings_stand_for_evaluations(tmp_path, capsys):
+    config = recipe(tmp_path)
+    await evaluate.run(config, Opener())
+    made = tmp_path / "bundled"
+    shutil.move(config.out / "evaluations", made)
+    opener, bundled = Opener(), {"made": made}
+    await evaluate.run(recipe(tmp_path, evaluate=bundled), opener)
+    assert opener.opened == []
+    assert "steper-seed0-eos-dev" in capsys.readouterr().out
+    await evaluate.run(recipe(tmp_path, evaluate=bundled, max_steps=3), opener)
+    assert len(opener.opened) == 1
+
+
 async def test_a_model_that_goes_down_loses_nothing(tmp_path):
     config = recipe(tmp_path, evaluate={"step_ends": ["eos"], "concurrency": 1})
     opener = Opener()
