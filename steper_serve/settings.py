@@ -1,7 +1,7 @@
 """Every setting of the product, in one frozen object.
 
 Flags go before environment variables (`STEPER_…`), those before a TOML file. `cli` builds the
-one instance; nothing else reads the environment. What is left out: what a request may set.
+one instance, and nothing else reads these variables. What is left out: what a request may set.
 """
 
 import difflib

@@ -195,7 +195,8 @@ class LoraConfig(Section):
 
 
 class TrainConfig(Section):
-    """How students are trained; the defaults are the paper's where it tells.
+    """How students are trained; the defaults are the paper's where it tells,
+    but for `zero_stage` (3 there) and `gradient_checkpointing` (on there).
 
     Args:
         questions_per_batch: global batch over all ranks and accumulation steps, in questions:

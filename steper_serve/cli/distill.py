@@ -147,6 +147,11 @@ def _recipe(file: Path) -> "Iterator[tuple[Config, Any]]":
 
         yield load(file), stages
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("steper_serve.recipes"):
+            raise ConfigurationError(
+                "the recipe is not in this installation (the Docker image serves and measures, no "
+                "more): run `make distill` in a checkout"
+            ) from error
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise ConfigurationError(

@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 from steper_serve.cli import guarding, telemetry
-from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
+from steper_serve.cli.options import (
+    guard_options,
+    loop_options,
+    model_options,
+    page_options,
+    settings_from,
+)
+from steper_serve.cli.page import examples_of, report_of
 from steper_serve.cli.wiring import (
     RESERVE,
     check_model,
@@ -32,6 +39,7 @@ _ANY_LENGTH = 2**20
 
 @click.command()
 @guard_options
+@page_options
 @model_options
 @loop_options
 def doctor(**flags: Any) -> None:
@@ -68,6 +76,7 @@ def _settings_checks(flags: dict[str, Any]) -> Iterator[tuple[str, Callable[[], 
     yield "model", lambda: _model(settings)
     yield "prompts", lambda: _prompts(settings)
     yield "index", lambda: _index(settings)
+    yield "page", lambda: _page(settings)
 
 
 def _python() -> str:
@@ -135,3 +144,10 @@ def _prompts(settings: Settings) -> str:
 def _index(settings: Settings) -> str:
     retriever = open_index(settings)
     return f"{index_directory(settings)}: {retriever.num_documents} passages"
+
+
+def _page(settings: Settings) -> str:
+    if settings.results is not None:
+        report_of(settings.results)
+    shown = f"{len(examples_of(settings))} questions to try"
+    return shown if settings.page else f"off; {shown} at /v1/corpus"

@@ -114,10 +114,30 @@ _TOLD = (
     ),
 )
 
+_PAGE = (
+    click.option("--public-url", help="Address that citations point to, behind a proxy."),
+    click.option("--page/--no-page", default=None, help="Serve the page at / too (default: yes)."),
+    click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        help="Folder with results of `steper-serve bench`, for the page to show.",
+    ),
+    click.option(
+        "--examples",
+        type=click.Path(path_type=Path),
+        help="File of questions to try on the page (default: the bundled corpus's, with it).",
+    ),
+)
+
 
 def guard_options(command: F) -> F:
     """Flags that say where a server listens, to whom, how much it takes, and what it tells."""
     return add(command, (*_GUARD, *_TOLD))
+
+
+def page_options(command: F) -> F:
+    """Flags that say what a browser is shown, and where it finds the server."""
+    return add(command, _PAGE)
 
 
 def model_options(command: F) -> F:

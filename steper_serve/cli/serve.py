@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +19,13 @@ from steper_serve.api.connections import dropping_after
 from steper_serve.api.health import Vitals
 from steper_serve.cli import logs
 from steper_serve.cli.guarding import admission_of, policy_of
-from steper_serve.cli.options import guard_options, loop_options, model_options, settings_from
+from steper_serve.cli.options import (
+    guard_options,
+    loop_options,
+    model_options,
+    page_options,
+    settings_from,
+)
 from steper_serve.cli.page import Site, examples_of, open_page, report_of
 from steper_serve.cli.server import AnsweringServer
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
@@ -34,18 +39,7 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @guard_options
-@click.option("--public-url", help="Address that citations point to, behind a proxy.")
-@click.option("--page/--no-page", default=None, help="Serve the page at / too (default: yes).")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    help="Folder with results of `steper-serve bench`, for the page to show.",
-)
-@click.option(
-    "--examples",
-    type=click.Path(path_type=Path),
-    help="File of questions to try on the page (default: the bundled corpus's).",
-)
+@page_options
 @model_options
 @loop_options
 def serve(**flags: Any) -> None:

@@ -132,6 +132,8 @@ REFUSED = {
     "others without a key": (_flags("--host", "0.0.0.0"), "--allow-unauthenticated"),  # noqa: S104
     "keys missing": (_flags("--api-keys-file", "/no/such/keys"), "/no/such/keys"),
     "contradiction": (_file('page = false\nresults = "var"'), "`page` is off"),
+    "questions to try missing": (_flags("--examples", "/no/such/file"), "/no/such/file"),
+    "results missing": (_flags("--results", "/no/such/results"), "/no/such/results"),
     "out of bounds": (_flags("--max-steps", "11"), "--max-steps, STEPER_MAX_STEPS"),
 }
 
