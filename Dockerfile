@@ -2,10 +2,10 @@
 #   docker run --gpus all -p 8000:8000 --stop-timeout 40 -v /data/keys.txt:/keys.txt:ro \
 #     -e STEPER_API_KEYS_FILE=/keys.txt steper-serve
 # It listens on every address of the container, and so does not start without a key
-# (`steper-serve key NAME >> keys.txt` makes one). To do without, publish the port to this
+# (`docker run --rm steper-serve key NAME >> /data/keys.txt` makes one). To do without, publish the port to this
 # machine alone (-p 127.0.0.1:8000:8000) and add -e STEPER_ALLOW_UNAUTHENTICATED=true.
 # The stop timeout leaves running answers the time that STEPER_DRAIN_SECONDS gives them.
-# The image holds the bundled student and corpus. For a model and an index of your own:
+# The image holds the bundled student and corpus, and not the recipe (`steper-serve distill`). For a model and an index of your own:
 #   -v /data/model:/model:ro -v /data/index:/index:ro -e STEPER_MODEL=/model -e STEPER_INDEX=/index
 
 ARG PYTHON=3.11
