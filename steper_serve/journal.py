@@ -48,8 +48,8 @@ class Appender:
     """Open a file to append records to; a context manager.
 
     The file is locked: two processes that append would do everything twice. Every record
-    reaches the operating system at once, so that a kill loses none, and the disk within about a
-    second, so that a loss of power loses little.
+    reaches the operating system at once, so that a kill loses none, and the disk with the next
+    one a second later or at the end, so that a loss of power loses little.
 
     Raises:
         DiskFailed: the file cannot be opened, or another process appends to it.
@@ -186,6 +186,8 @@ def write_lines(file: Path, lines: Iterable[str]) -> None:
 def replacing(file: Path) -> Iterator[Path]:
     """A path beside `file` to write to; it takes the name of `file` when the block has ended.
 
+    Whole or not at all, also after a power cut.
+
     Raises:
         DiskFailed: the disk refused; then, as after any error, what was there is untouched.
     """
@@ -196,12 +198,22 @@ def replacing(file: Path) -> Iterator[Path]:
         with beside.open("rb") as written:
             os.fsync(written.fileno())
         beside.replace(file)
+        sync_folder(file.parent)
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise DiskFailed(f"cannot write {file}: {error}; make room and start again") from error
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _parse(line: bytes, file: Path, number: int) -> Record:

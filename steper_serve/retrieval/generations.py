@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from steper_serve import journal
 from steper_serve.errors import IndexUnavailable
+from steper_serve.journal import DiskFailed
 
 Stamp = tuple[int, int, int]
 
@@ -70,21 +72,17 @@ def writing(target: Path) -> Iterator[Path]:
         IndexUnavailable: another process writes here, `target` holds something else, or the disk
             refused.
     """
-    _prepare(target)
-    with _locked(target):
-        (target / _GENERATIONS).mkdir(exist_ok=True)
-        _sweep(target)
-        generation = target / _GENERATIONS / _next_name(target)
-        try:
-            generation.mkdir()
-            yield generation
-            _switch(target, generation)
-        except BaseException as error:
-            shutil.rmtree(generation, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise IndexUnavailable(f"cannot write the index at {target}: {error}") from error
-            raise
-        _prune(target)
+    try:
+        _prepare(target)
+        with _locked(target):
+            (target / _GENERATIONS).mkdir(exist_ok=True)
+            _sweep(target)
+            with _next(target) as generation:
+                yield generation
+                _switch(target, generation)
+            _prune(target)
+    except (OSError, DiskFailed) as error:
+        raise IndexUnavailable(f"cannot write the index at {target}: {error}") from error
 
 
 def inherit(old: Path, new: Path, *, copied: frozenset[str], left: frozenset[str]) -> None:
@@ -103,17 +101,6 @@ def inherit(old: Path, new: Path, *, copied: frozenset[str], left: frozenset[str
             os.link(file, new / file.name)
         except OSError:  # a disk without hard links, or a mount boundary
             shutil.copy2(file, new / file.name)
-
-
-def write_durably(file: Path, text: str) -> None:
-    """Replace `file` by one that holds `text`: whole or not at all, also after a power cut."""
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    with beside.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(file)
-    _sync_folder(file.parent)
 
 
 def size_bytes(generation: Path) -> int:
@@ -137,27 +124,20 @@ def _prepare(target: Path) -> None:
     """Refuse a folder that holds other things, so that nothing of a user's is ever swept."""
     if target.exists() and not target.is_dir():
         raise IndexUnavailable(f"cannot write an index to {target}: it is a file; give a folder")
-    try:
-        names = {file.name for file in target.iterdir()} if target.is_dir() else set()
-        # A lock and a CURRENT beside other files may be another database's.
-        ours = names <= {_LOCK} or (_GENERATIONS in names and names & {_LOCK, _CURRENT})
-        if not ours:
-            raise IndexUnavailable(
-                f"cannot write an index to {target}: it holds other files; give a new folder"
-            )
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexUnavailable(f"cannot write an index to {target}: {error}") from error
+    names = {file.name for file in target.iterdir()} if target.is_dir() else set()
+    # A lock and a CURRENT beside other files may be another database's.
+    ours = names <= {_LOCK} or (_GENERATIONS in names and names & {_LOCK, _CURRENT})
+    if not ours:
+        raise IndexUnavailable(
+            f"cannot write an index to {target}: it holds other files; give a new folder"
+        )
+    target.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     # "a+" neither empties the file of the holder nor fails on a new one
-    try:
-        handle = (target / _LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise IndexUnavailable(f"cannot write an index to {target}: {error}") from error
-    with handle:
+    with (target / _LOCK).open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -180,15 +160,25 @@ def number_of(name: str) -> int:
     return int(name[:6]) if _NAME.fullmatch(name) else 0
 
 
-def _live_number(target: Path) -> int:
+def _live_name(target: Path) -> str:
     try:
-        return number_of((target / _CURRENT).read_text(encoding="utf-8").strip())
+        return (target / _CURRENT).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        return 0
+        return ""
 
 
-def _next_name(target: Path) -> str:
-    return f"{_live_number(target) + 1:06d}-{secrets.token_hex(3)}"
+@contextmanager
+def _next(target: Path) -> Iterator[Path]:
+    """An empty folder for the next generation, removed again unless it has gone live."""
+    number = number_of(_live_name(target)) + 1
+    generation = target / _GENERATIONS / f"{number:06d}-{secrets.token_hex(3)}"
+    try:
+        generation.mkdir()
+        yield generation
+    except BaseException:
+        if _live_name(target) != generation.name:
+            shutil.rmtree(generation, ignore_errors=True)
+        raise
 
 
 def _named(target: Path) -> list[Path]:
@@ -198,32 +188,22 @@ def _named(target: Path) -> list[Path]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed writers left: unnamed files, and generations past the live one."""
-    number = _live_number(target)
+    """Remove what killed writers left: generations past the live one."""
+    number = number_of(_live_name(target))
     for generation in _named(target):
         if number_of(generation.name) > number:
             shutil.rmtree(generation, ignore_errors=True)
-    for file in target.glob(f".{_CURRENT}.*"):
-        file.unlink(missing_ok=True)
 
 
 def _switch(target: Path, generation: Path) -> None:
     for file in generation.iterdir():
         with file.open("rb") as written:
             os.fsync(written.fileno())
-    _sync_folder(generation)
-    _sync_folder(generation.parent)
-    write_durably(target / _CURRENT, generation.name + "\n")
+    journal.sync_folder(generation)
+    journal.sync_folder(generation.parent)
+    journal.write_text(target / _CURRENT, generation.name + "\n")
 
 
 def _prune(target: Path) -> None:
     for generation in _named(target)[:-2]:
         shutil.rmtree(generation, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from steper_serve import journal
 from steper_serve.errors import IndexUnavailable
-from steper_serve.retrieval.generations import write_durably
 
 SCHEMA_VERSION = 1
 FILE_NAME = "steper-index.json"
@@ -38,7 +38,7 @@ class IndexInfo:
 
 
 def write(generation: Path, info: IndexInfo) -> None:
-    write_durably(generation / FILE_NAME, json.dumps(asdict(info), indent=1) + "\n")
+    journal.write_json(generation / FILE_NAME, asdict(info))
 
 
 def read(generation: Path) -> IndexInfo:

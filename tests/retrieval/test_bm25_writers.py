@@ -7,10 +7,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from steper_serve import journal
 from steper_serve.errors import IndexUnavailable
 from steper_serve.retrieval import generations
 from steper_serve.retrieval.bm25 import Bm25Retriever, add, build, delete, info
@@ -128,9 +130,9 @@ def test_a_second_writer_is_refused_and_readers_go_on(index: Path, paused: Pause
 
 
 def test_leftovers_of_a_killed_switch_are_cleared(index: Path) -> None:
-    (index / ".CURRENT.0badcafe").write_text("half")
+    (index / "CURRENT.new").write_text("half")
     build(WORLD, index)
-    assert not list(index.glob(".CURRENT.*"))
+    assert {file.name for file in index.iterdir()} == {"CURRENT", "LOCK", "generations"}
 
 
 def test_a_disk_without_hard_links_gets_copies(
@@ -161,3 +163,23 @@ def test_a_full_disk_leaves_the_live_index(
     assert info(index) == before
     assert ids(Bm25Retriever.open(index).search("rays", 4)) == ["c"]
     assert add([NEW], index).num_documents == 5
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the disk refused")])
+def test_what_stops_a_writer_after_the_switch_leaves_the_new_generation(
+    index: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    before, sync = info(index).generation, journal.sync_folder
+
+    def stopping(folder: Path) -> None:
+        sync(folder)
+        if folder == index:
+            raise stop
+
+    monkeypatch.setattr(journal, "sync_folder", stopping)
+    with pytest.raises((KeyboardInterrupt, IndexUnavailable)):
+        add([NEW], index)
+    monkeypatch.undo()
+    assert info(index).generation != before
+    assert Bm25Retriever.open(index).num_documents == 5
+    assert add([replace(NEW, id="newer")], index).num_documents == 6
