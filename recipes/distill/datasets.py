@@ -86,7 +86,6 @@ def _write_world(folder: Path, world: Fictional) -> None:
         "questions"
     )
     start = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
     fictional.write(folder, seed=world.seed, passages=world.passages, questions=world.questions)
     counts = {"passages": world.passages, "questions": world.questions}
     seconds = time.perf_counter() - start

@@ -61,10 +61,17 @@ class Access:
         origin = headers.get("origin", "").lower()
         if not origin or "*" in self._origins or origin in self._origins:
             return
-        if urlsplit(origin).netloc != headers.get("host", "").lower():
+        if _host_of(origin) != headers.get("host", "").lower():
             raise OriginRefused(
                 f"pages of {origin[:200]} may not ask here: allow them with --cors-origins"
             )
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # as of "http://["
+        return None
 
 
 def caller_of(scope: Scope) -> str:

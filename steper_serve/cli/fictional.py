@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from steper_serve import fictional as worlds
-from steper_serve.errors import ConfigurationError, CorpusError
+from steper_serve.errors import ConfigurationError
 
 
 @click.command()
@@ -35,8 +35,6 @@ def fictional(seed: int, passages: int, questions: int, folder: Path) -> None:
         raise ConfigurationError(
             f"{error}: ask for fewer --questions or more --passages"
         ) from error
-    except OSError as error:
-        raise CorpusError(f"cannot write to {folder}: {error.strerror or error}") from error
     click.echo(
         f"{folder}: {passages:,} passages and {questions:,} questions of world {seed}\n"
         f"Next: steper-serve index build {folder / 'corpus.jsonl'} --out {folder / 'index'}"

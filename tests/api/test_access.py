@@ -96,7 +96,7 @@ async def test_without_keys_nobody_needs_one() -> None:
 async def test_pages_of_elsewhere_may_not_ask() -> None:
     """Without CORS a browser still sends what it calls simple requests; here they are refused."""
     async with client_of(make_loop(ScriptedModel(by_step))) as client:
-        for origin in ("https://evil.example", "null"):
+        for origin in ("https://evil.example", "null", "http://["):
             with pytest.raises(openai.PermissionDeniedError) as refused:
                 await client.models.list(extra_headers={"Origin": origin})
             assert refused.value.code == "origin_not_allowed"

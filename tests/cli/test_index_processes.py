@@ -72,7 +72,7 @@ def _is_sealed(index: Path) -> bool:
 
 
 def _is_switching(index: Path) -> bool:
-    return any(index.glob(".CURRENT.*"))
+    return any(index.glob("CURRENT.new"))
 
 
 POINTS: dict[str, Callable[[Path], bool]] = {
@@ -140,7 +140,7 @@ def test_a_killed_process_leaves_a_complete_generation(
     after = bm25.add(_passages("x", 3), index)
     assert after.num_documents == found.num_documents + 3
     assert [folder.name for folder in _folders(index)][-2:] == [live, after.generation]
-    assert not any(index.glob(".CURRENT.*"))
+    assert not any(index.glob("CURRENT.new"))
 
 
 def test_the_second_of_two_processes_is_refused_by_name(index: Path) -> None:

@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from steper_serve import answers
+from steper_serve.cli import main
 from steper_serve.fictional import Entity, World, passage, questions, write
 from steper_serve.fictional.draws import Pairing, Permutation
 from steper_serve.fictional.names import word
@@ -207,3 +209,17 @@ def test_spouses_are_each_other_s() -> None:
     }
     assert pairs
     assert all(pairs[other] == person for person, other in pairs.items())
+
+
+def test_too_many_questions_leave_no_file_in_the_way_of_fewer(tmp_path):
+    run = ["fictional", "--seed", "3", "--passages", "100", "--out", str(tmp_path / "w")]
+    refused = CliRunner().invoke(main, [*run, "--questions", "100000"])
+    assert refused.exit_code == 1
+    assert "ask for fewer --questions" in refused.stderr
+    assert CliRunner().invoke(main, [*run, "--questions", "10"]).exit_code == 0
+    assert len((tmp_path / "w" / "questions.jsonl").read_text().splitlines()) == 10
+    (tmp_path / "file").write_text("")
+    run[-1] = str(tmp_path / "file" / "w")
+    refused = CliRunner().invoke(main, [*run, "--questions", "10"])
+    assert refused.exit_code == 1
+    assert f"cannot write {run[-1]}" in refused.stderr
