@@ -65,8 +65,10 @@ class Admission:
         """Wait for one's turn, and have a slot; gives the seconds that were waited.
 
         Raises:
-            Draining: `stop` ended the answer.
+            Draining: `stop` ended the answer, or had been called before.
         """
+        if self._stopped:
+            raise _ended()
         came = time.monotonic()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
@@ -77,7 +79,7 @@ class Admission:
                     yield time.monotonic() - came
         except asyncio.CancelledError:
             if self._stopped:
-                raise Draining("the server ended before the answer did") from None
+                raise _ended() from None
             raise
         finally:
             self._answers.discard(task)
@@ -107,3 +109,7 @@ class Admission:
         turns = self._max_queued / self._max_running + 1
         low, high = _RETRY_SECONDS
         return min(max(low, turns * self._mean_seconds), high)
+
+
+def _ended() -> Draining:
+    return Draining("the server ended before the answer did")

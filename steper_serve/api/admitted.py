@@ -80,8 +80,8 @@ class Admitted:
                 answer.ended(trajectory := await loop.run(capped, _both(answer.watch, watch)))
                 return trajectory
 
-    async def generate(self, effect: Generate) -> AsyncGenerator[Delta | Completion, None]:
-        """As the model's, likewise; where time is up, the completion is what there is by then."""
+    async def generate(self, effect: Generate, tell: Callable[[Delta], None]) -> Completion:
+        """The model's completion, likewise; where time is up, it is what there is by then."""
         effect = replace(effect, max_tokens=min(effect.max_tokens, self.limits.max_answer_tokens))
         with self.account.answering(RAW, effect.prompt.user) as answer:
             async with self.admission.slot() as waited:
@@ -92,9 +92,11 @@ class Admitted:
                 async with aclosing(_until(end, parts)) as ended:
                     async for part in ended:
                         if isinstance(part, Completion):
-                            seconds = asyncio.get_running_loop().time() - start
-                            answer.completed(effect, part, seconds)
-                        yield part
+                            done = part
+                        else:
+                            tell(part)
+                answer.completed(effect, done, asyncio.get_running_loop().time() - start)
+                return done
 
     def _metered(self, answer: Answering) -> Metered:
         def spend(used: Usage) -> None:

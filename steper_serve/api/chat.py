@@ -1,9 +1,9 @@
 """Answer a question through the loop: in one piece, or as a stream of its steps."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from openai.types.chat import ChatCompletion
 
@@ -17,10 +17,9 @@ from steper_serve.api.reply import (
     finish_reason_of,
 )
 from steper_serve.api.request import ChatRequest, read_ask
-from steper_serve.api.streams import DONE, frame
+from steper_serve.api.streams import DONE, followed, frame
 from steper_serve.drivers import Event, Wrote
 from steper_serve.errors import SteperError
-from steper_serve.loop import Ask
 from steper_serve.trace import Clockwork, event_json, result_json, trace_json
 from steper_serve.trajectory import Trajectory
 
@@ -78,7 +77,7 @@ async def _frames(
     start = time.perf_counter()
     reply, reasoning, trace = Reply(request.model), ReasoningText(), request.options.trace
     yield frame(reply.chunk(role="assistant", content="")), False
-    async with aclosing(_follow(admitted, read_ask(request))) as events:
+    async with aclosing(followed(partial(admitted.run, read_ask(request)))) as events:
         async for event in events:
             if isinstance(event, Trajectory):
                 trajectory = event
@@ -96,19 +95,3 @@ async def _frames(
     yield frame(reply.chunk(finish_reason=finish_reason_of(trajectory))), True
     if request.stream_options and request.stream_options.include_usage:
         yield frame(reply.usage_chunk(trajectory.usage)), True
-
-
-async def _follow(admitted: Admitted, ask: Ask) -> AsyncGenerator[Event | Trajectory, None]:
-    """The events of a running answer as they happen and, last, its trajectory.
-
-    Closing this ends the answer: its task is cancelled and the engine's request aborted.
-    """
-    queue: asyncio.Queue[Event | None] = asyncio.Queue()
-    task = asyncio.create_task(admitted.run(ask, queue.put_nowait))
-    task.add_done_callback(lambda _: queue.put_nowait(None))
-    try:
-        while (event := await queue.get()) is not None:
-            yield event
-        yield task.result()
-    finally:
-        task.cancel()

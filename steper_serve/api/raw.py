@@ -6,6 +6,7 @@ was trained for the loop alone has little to say here.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from openai.types.chat import ChatCompletion
 
@@ -13,21 +14,18 @@ from steper_serve.api.admitted import Admitted
 from steper_serve.api.errors import error_frame
 from steper_serve.api.reply import Reply
 from steper_serve.api.request import ChatRequest
-from steper_serve.api.streams import DONE, frame
+from steper_serve.api.streams import DONE, followed, frame
 from steper_serve.errors import InvalidRequest, PromptTooLong, SteperError
 from steper_serve.loop import Loop
 from steper_serve.strategies.options import MOST_CHARACTERS_A_TOKEN
-from steper_serve.trajectory import Completion, Delta, Generate, Prompt
+from steper_serve.trajectory import Delta, Generate, Prompt
 
 DEFAULT_MAX_TOKENS = 256
 
 
 async def answer(admitted: Admitted, request: ChatRequest) -> ChatCompletion:
     """The whole completion of a checked request."""
-    async with aclosing(admitted.generate(_effect(admitted.loop, request))) as output:
-        async for part in output:
-            if isinstance(part, Completion):
-                done = part
+    done = await admitted.generate(_effect(admitted.loop, request), lambda _: None)
     return Reply(request.model).whole(done.text, done.finish_reason, done.usage)
 
 
@@ -36,7 +34,8 @@ async def stream(admitted: Admitted, request: ChatRequest) -> AsyncGenerator[byt
     reply = Reply(request.model)
     held = frame(reply.chunk(role="assistant", content=""))
     try:
-        async with aclosing(admitted.generate(_effect(admitted.loop, request))) as output:
+        effect = _effect(admitted.loop, request)
+        async with aclosing(followed(partial(admitted.generate, effect))) as output:
             async for part in output:
                 if isinstance(part, Delta):
                     yield held + frame(reply.chunk(content=part.text))

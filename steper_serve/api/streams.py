@@ -5,7 +5,7 @@ What is left out: what is sent (chat, raw).
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -18,6 +18,7 @@ from steper_serve.api.errors import ClientGone, error_frame, internal_error
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Event = TypeVar("Event")
 
 DONE = b"data: [DONE]\n\n"
 # A proxy must neither keep nor gather what is streamed.
@@ -43,8 +44,34 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientGone
         return task.result()
     finally:
-        task.cancel()
         gone.cancel()
+        await _end(task)
+
+
+async def followed(
+    work: Callable[[Callable[[Event], None]], Coroutine[Any, Any, T]],
+) -> AsyncGenerator[Event | T, None]:
+    """What `work` tells its argument as it happens and, last, what it returns.
+
+    It is one task from first to last; closing this cancels it and sees it end.
+    """
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(queue.put_nowait))
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (event := await queue.get()) is not None:
+            yield event
+        yield task.result()
+    finally:
+        await _end(task)
+
+
+async def _end(task: asyncio.Future[Any]) -> None:
+    """Cancel a task and wait until it has told what it used; what it ends in is nobody's."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 async def event_stream(request: Request, frames: AsyncGenerator[bytes, None]) -> StreamingResponse:

@@ -1,7 +1,6 @@
 """How many answers run and wait, what each may take, and how they end when the server does."""
 
 import asyncio
-from contextlib import aclosing
 
 import httpx
 import openai
@@ -16,7 +15,7 @@ from steper_serve.drivers import unwatched
 from steper_serve.errors import Draining, Overloaded
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Ask
-from steper_serve.trajectory import Completion, Generate, Prompt
+from steper_serve.trajectory import Completion, Delta, Generate, Prompt
 from tests.api.serving import (
     ASKED,
     QUESTION,
@@ -92,6 +91,9 @@ async def test_what_is_stopped_says_so_and_what_is_cancelled_does_not() -> None:
             await task
     with pytest.raises(Draining), admission.enter():
         pass
+    with pytest.raises(Draining):  # of one whose request was still being read
+        async with admission.slot():
+            pass
 
 
 def _admitted(model: object, spent: list[int], **changes: object) -> Admitted:
@@ -134,8 +136,9 @@ async def test_time_spent_waiting_is_time_spent() -> None:
 
 
 async def test_without_the_loop_time_ends_what_is_written() -> None:
-    async with aclosing(_admitted(forever(), [], max_seconds=0.05).generate(RAW)) as parts:
-        last = [part async for part in parts][-1]
+    told: list[Delta] = []
+    last = await _admitted(forever(), [], max_seconds=0.05).generate(RAW, told.append)
+    assert "".join(part.text for part in told) == last.text
     assert last == Completion("Grey Harbour", "length", 0, 2, 0)
 
 

@@ -95,15 +95,16 @@ async def test_while_it_drains_it_takes_nothing_new_and_ends_what_it_has() -> No
         assert admission.num_present == 0
 
 
+@pytest.mark.parametrize("name", ["steper", "steper-raw"])
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_what_takes_too_long_to_drain_is_told_so(streamed: bool) -> None:
+async def test_what_takes_too_long_to_drain_is_told_so(streamed: bool, name: str) -> None:
     admission = Admission()
     model = ScriptedModel(by_step, gate=asyncio.Event())
     async with served(make_loop(model), admission=admission) as url, official(url) as client:
 
         async def ask() -> None:
             chat = client.chat.completions
-            done = await chat.create(model="steper", messages=ASKED, stream=streamed)
+            done = await chat.create(model=name, messages=ASKED, stream=streamed)
             if streamed:
                 async for _ in done:
                     pass
