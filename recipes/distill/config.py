@@ -133,6 +133,12 @@ class Config(Section):
         seed = {"seed": self.seed} if self.teacher.temperature else {}
         return digest(teacher | loop | seed | {"data": _identity(dataset, limit=False)})
 
+    def teacher_hash(self) -> str:
+        """What the teacher itself is known by, whatever it is asked and wherever it runs."""
+        endpoint, model = self.teacher.endpoint, self.teacher.model
+        name = endpoint.model if endpoint else model
+        return digest({"model": name} | self._pretraining(model))
+
     def stage_hash(self, stage: Stage) -> str:
         """The hash of a stage that is run once, over all datasets."""
         return self._stage_hash(stage, self.targets())

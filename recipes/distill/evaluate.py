@@ -37,6 +37,7 @@ class Subject:
     name: str
     source: ModelConfig
     step_ends: tuple[StepEnd, ...]
+    is_student: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,12 @@ class Exam:
     retriever: Retriever
 
 
-async def run(config: Config, open_model: OpenModel, *, only: Sequence[str] = ()) -> Manifest:
+async def run(
+    config: Config, open_model: OpenModel, *, only: Sequence[str] = (), retry_failed: bool = False
+) -> Manifest:
     """Evaluate all models, or those named in `only`, and print one table of them.
+
+    With `retry_failed`, questions that failed before are asked again.
 
     Raises:
         ConfigurationError: there is no dev set, or no model of a name.
@@ -73,12 +78,18 @@ async def run(config: Config, open_model: OpenModel, *, only: Sequence[str] = ()
     start = time.perf_counter()
     subjects = chosen_subjects(config, only)
     trials = {s.name: _trials(config, s) for s in subjects}
+    left = {
+        name: [t for t in each if _is_left(config, t, retry_failed=retry_failed)]
+        for name, each in trials.items()
+    }
     for subject in subjects:  # before any engine is started
-        if _left(config, trials[subject.name]):
+        if left[subject.name]:
             _check_there(subject)
     exams: dict[str, Exam] = {}
     for subject in subjects:
-        await _examine(config, subject, trials[subject.name], exams, open_model)
+        await _examine(
+            config, subject, left[subject.name], exams, open_model, retry_failed=retry_failed
+        )
     summaries = {t.name: _finished(config, t) or {} for each in trials.values() for t in each}
     print(evaluation.table(summaries))
     return _sealed(config, trials, summaries, time.perf_counter() - start, whole=not only)
@@ -107,7 +118,7 @@ def _students(config: Config) -> list[Subject]:
     names = [config.student_name(s, k) for s in config.students for k in config.students[s].seeds]
     folder = config.out / "students"
     return [
-        Subject(name, ModelConfig(model=str(folder / name), **engine), chosen.step_ends)
+        Subject(name, ModelConfig(model=str(folder / name), **engine), chosen.step_ends, True)
         for name in names
     ]
 
@@ -121,7 +132,7 @@ def _extras(config: Config) -> list[Subject]:
 
 def _check_there(subject: Subject) -> None:
     folder = subject.source.model
-    if folder and Path(folder).parent.name == "students" and not Path(folder).is_dir():
+    if subject.is_student and not Path(folder or "").is_dir():
         raise StageMissing(f"there is no student {folder}: run `steper-serve distill train` first")
 
 
@@ -136,12 +147,13 @@ def _trials(config: Config, subject: Subject) -> list[Trial]:
 async def _examine(
     config: Config,
     subject: Subject,
-    trials: Sequence[Trial],
+    left: Sequence[Trial],
     exams: dict[str, Exam],
     open_model: OpenModel,
+    *,
+    retry_failed: bool,
 ) -> None:
-    """What is not finished of a model's evaluations."""
-    left = _left(config, trials)
+    """What is left of a model's evaluations."""
     if not left:
         print(f"{subject.name}: evaluated before under this configuration; skipped")
         return
@@ -152,24 +164,31 @@ async def _examine(
     async with open_model(subject.source) as (model, format):
         for trial in left:
             ending = replace(format, step_end=trial.step_end)
-            await _try(config, trial, exams[trial.dev.name], (model, ending), few_shot)
+            job = Job(
+                dataset=trial.name,
+                config=trial.hash,
+                file=file_of(config, trial).with_suffix(".jsonl"),
+                concurrency=config.evaluate.concurrency,
+                retry_failed=retry_failed,
+            )
+            await _try(config, trial, job, exams[trial.dev.name], (model, ending), few_shot)
 
 
-def _left(config: Config, trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if _finished(config, trial) is None]
+def _is_left(config: Config, trial: Trial, *, retry_failed: bool) -> bool:
+    found = _finished(config, trial)
+    return found is None or (retry_failed and found["num_failed"] > 0)
 
 
 async def _try(
-    config: Config, trial: Trial, exam: Exam, opened: Opened, few_shot: Mapping[str, Any]
+    config: Config,
+    trial: Trial,
+    job: Job,
+    exam: Exam,
+    opened: Opened,
+    few_shot: Mapping[str, Any],
 ) -> None:
     model, format = opened
     loop = models.loop_of(config, model, exam.retriever, format, few_shot)
-    job = Job(
-        dataset=trial.name,
-        config=trial.hash,
-        file=file_of(config, trial).with_suffix(".jsonl"),
-        concurrency=config.evaluate.concurrency,
-    )
     await rollout.collect(job, exam.questions, loop)
     summary = evaluation.summary(_scores(job, exam.questions))
     told = {

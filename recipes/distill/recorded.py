@@ -1,8 +1,10 @@
 """What a model said, kept by what it was asked: asked the same again, it need not say it again.
 
 A teacher may be hours of work, or cost money; and students are compared on the same trajectories
-only if these can be had again, on another machine too. One JSON line a generation:
+only if these can be had again, on another machine too. The first line says whose file it is, and
+each other one is a generation:
 
+    {"said_by"}
     {"key", "text", "finish_reason", "num_prompt_tokens", "num_completion_tokens"}
 
 The key is a hash of the prompt and of how its continuation is drawn. `finish_reason` is null where
@@ -19,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from steper_serve import journal
-from steper_serve.errors import EngineFailed
+from steper_serve.errors import ConfigurationError, EngineFailed
 from steper_serve.journal import Appender, Record
 from steper_serve.recipes.distill import records
 from steper_serve.trajectory import Completion, Delta, Generate, LanguageModel
@@ -31,10 +33,12 @@ class Recorded:
     What is asked is appended to `file` as it ends, and counted in `num_asked`; see `recorded`.
     """
 
-    def __init__(self, model: LanguageModel, file: Path, out: Appender) -> None:
+    def __init__(
+        self, model: LanguageModel, file: Path, said: dict[str, Record], out: Appender
+    ) -> None:
         self._model = model
         self.file = file
-        self._said = _read(file)
+        self._said = said
         self._out = out
         self.num_asked = 0
 
@@ -92,19 +96,24 @@ class Recorded:
 
 
 @contextmanager
-def recorded(model: LanguageModel, file: Path) -> Iterator[Recorded]:
+def recorded(model: LanguageModel, file: Path, said_by: str) -> Iterator[Recorded]:
     """`model`, with what the file holds answered from it.
 
     Args:
         model: is asked what the file does not hold.
         file: made if there is none.
+        said_by: what the model is known by (`Config.teacher_hash`).
 
     Raises:
         BadRecord: a line of the file is not one of these; names it.
+        ConfigurationError: the file holds what another model said.
         DiskFailed: the file cannot be opened, or another process appends to it.
     """
     with Appender(file) as out:
-        yield Recorded(model, file, out)
+        said = _read(file, said_by)
+        if said is None:
+            out.append({"said_by": said_by})
+        yield Recorded(model, file, said or {}, out)
 
 
 def key_of(request: Generate) -> str:
@@ -114,9 +123,19 @@ def key_of(request: Generate) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
-def _read(file: Path) -> dict[str, Record]:
+def _read(file: Path, said_by: str) -> dict[str, Record] | None:
+    """The file's generations by their keys; None where it is new."""
+    lines = journal.read_placed(file)
+    if (first := next(lines, None)) is None:
+        return None
+    whose = records.required(first[1], "said_by", file, first[0])
+    if whose != said_by:
+        raise ConfigurationError(
+            f"{file} holds what another model said ({whose}; this teacher is {said_by}): give "
+            "`recorded` a file of its own"
+        )
     said: dict[str, Record] = {}
-    for place, record in journal.read_placed(file):
+    for place, record in lines:
         for name in ("text", "finish_reason", "num_prompt_tokens", "num_completion_tokens"):
             records.required(record, name, file, place)
         said[records.required(record, "key", file, place)] = record

@@ -103,7 +103,7 @@ async def run(config: Config, open_model: OpenModel, *, retry_failed: bool = Fal
     ]
     tallies: dict[str, Any] = {}
     async with open_model(teacher) as (model, format):
-        with _recorded(model, config.teacher.recorded) as model:
+        with _recorded(model, config) as model:
             for dataset, questions, retriever in sources:
                 job = job_of(config, dataset, retry_failed=retry_failed)
                 loop = models.loop_of(config, model, retriever, format, few_shot)
@@ -177,8 +177,9 @@ async def collect(
     return tally
 
 
-def _recorded(model: LanguageModel, file: Path | None) -> AbstractContextManager[LanguageModel]:
-    return nullcontext(model) if file is None else recorded(model, file)
+def _recorded(model: LanguageModel, config: Config) -> AbstractContextManager[LanguageModel]:
+    file = config.teacher.recorded
+    return nullcontext(model) if file is None else recorded(model, file, config.teacher_hash())
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:

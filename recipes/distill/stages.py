@@ -100,9 +100,11 @@ def run_train(
             )
 
 
-def run_evaluate(config: Config, open_model: OpenModel, only: Sequence[str] = ()) -> None:
+def run_evaluate(
+    config: Config, open_model: OpenModel, only: Sequence[str] = (), *, retry_failed: bool = False
+) -> None:
     """Stage 5: every model, or those named."""
-    asyncio.run(evaluate.run(config, open_model, only=only))
+    asyncio.run(evaluate.run(config, open_model, only=only, retry_failed=retry_failed))
 
 
 def _chosen(config: Config, student: str | None, seed: int | None) -> list[tuple[str, int]]:

@@ -92,10 +92,11 @@ def train(config: Path, student: str | None, seed: int | None) -> None:
 @distill.command()
 @_CONFIG
 @click.option("--model", "models", multiple=True, metavar="NAME", help="This one; may be repeated.")
-def evaluate(config: Path, models: tuple[str, ...]) -> None:
+@_RETRY
+def evaluate(config: Path, models: tuple[str, ...], retry_failed: bool) -> None:
     """Stage 5: the students, and what they are compared with, in the real loop."""
     with _recipe(config) as (recipe, stages):
-        stages.run_evaluate(recipe, open_model_of, models)
+        stages.run_evaluate(recipe, open_model_of, models, retry_failed=retry_failed)
 
 
 @asynccontextmanager

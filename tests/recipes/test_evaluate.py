@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from steper_serve import journal
-from steper_serve.errors import ConfigurationError, EngineUnavailable
+from steper_serve.errors import ConfigurationError, EngineFailed, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import evaluate
 from steper_serve.recipes.distill.config import Config
@@ -133,6 +133,22 @@ async def test_a_model_that_goes_down_loses_nothing(tmp_path):
     assert summary(config, "steper-seed0-eos-dev")["num_questions"] == 6
     file = config.out / "evaluations" / "steper-seed0-eos-dev.jsonl"
     assert len(list(journal.read(file))) == 6
+
+
+async def test_questions_that_failed_are_asked_again_on_request(tmp_path):
+    config = recipe(tmp_path, evaluate={"step_ends": ["eos"]})
+
+    def respond(request):
+        return EngineFailed("no") if "Work 3" in request.prompt.text else reason(request)
+
+    await evaluate.run(config, Opener(respond))
+    assert summary(config, "steper-seed0-eos-dev")["num_failed"] > 0
+    opener = Opener()
+    await evaluate.run(config, opener)
+    assert opener.opened == []
+    await evaluate.run(config, opener, retry_failed=True)
+    told = summary(config, "steper-seed0-eos-dev")
+    assert (told["num_failed"], told["em"]["mean"]) == (0, 1)
 
 
 async def test_other_models_are_evaluated_beside_the_students(tmp_path):

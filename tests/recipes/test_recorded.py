@@ -9,7 +9,7 @@ import pytest
 
 from steper_serve import journal
 from steper_serve.cli.wiring import RESERVE
-from steper_serve.errors import EngineFailed
+from steper_serve.errors import ConfigurationError, EngineFailed
 from steper_serve.generation.model_format import load_format
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import rollout
@@ -31,7 +31,7 @@ class TestContract(Contract):
     @pytest.fixture
     def subject(self, tmp_path):
         model = ScriptedModel(recite, max_prompt_tokens=1000)
-        with opened(model, tmp_path / "said.jsonl") as recorded:
+        with opened(model, tmp_path / "said.jsonl", "m") as recorded:
             yield Subject(recorded, model.num_running)
 
 
@@ -47,10 +47,10 @@ async def trajectories(folder, model, format=FORMAT) -> dict[str, object]:
 async def test_a_second_rollout_asks_nothing_and_finds_the_same(tmp_path, step_end):
     file, format = tmp_path / "said.jsonl", replace(FORMAT, step_end=step_end)
     model = ScriptedModel(lambda r: reason(r) + (" And so on." if step_end == "sentence" else ""))
-    with opened(model, file) as recorded:
+    with opened(model, file, "m") as recorded:
         first = await trajectories(tmp_path / "first", recorded, format)
     assert recorded.num_asked == len(model.requests) > 12
-    with opened(ScriptedModel([]), file) as recorded:
+    with opened(ScriptedModel([]), file, "m") as recorded:
         second = await trajectories(tmp_path / "second", recorded, format)
     assert second == first
     assert recorded.num_asked == 0
@@ -60,7 +60,7 @@ async def test_another_prompt_or_another_draw_is_asked(tmp_path):
     model = ScriptedModel([" a", " b", " c", " d"])
     asked = [request(0), request(1), request(0, sampling=Sampling(0.7, seed=1))]
     asked.append(request(0, max_tokens=61))
-    with opened(model, tmp_path / "said.jsonl") as recorded:
+    with opened(model, tmp_path / "said.jsonl", "m") as recorded:
         said = [(await complete(recorded, r))[1].text for r in asked * 2]
     assert said == [" a", " b", " c", " d"] * 2
     assert model.requests == asked
@@ -69,17 +69,17 @@ async def test_another_prompt_or_another_draw_is_asked(tmp_path):
 
 async def test_what_failed_is_not_kept(tmp_path):
     file = tmp_path / "said.jsonl"
-    with opened(ScriptedModel([EngineFailed("no"), " yes"]), file) as recorded:
+    with opened(ScriptedModel([EngineFailed("no"), " yes"]), file, "m") as recorded:
         with pytest.raises(EngineFailed, match="no"):
             await complete(recorded, request())
         assert (await complete(recorded, request()))[1].text == " yes"
-    assert len(list(journal.read(file))) == 1
+    assert len(list(journal.read(file))) == 2
 
 
 async def test_a_generation_that_the_loop_ended_and_does_not_end_now_is_named(tmp_path):
     file = tmp_path / "said.jsonl"
     asked = replace(request(), cut=lambda text: 4 if len(text) > 4 else None)
-    with opened(ScriptedModel([" one two three"]), file) as recorded:
+    with opened(ScriptedModel([" one two three"]), file, "m") as recorded:
         async with aclosing(recorded.generate(asked)) as generation:
             assert [(await anext(generation)).text for _ in range(2)] == [" one", " two"]
         with pytest.raises(EngineFailed, match=r"said\.jsonl holds ' one two' up to where"):
@@ -88,9 +88,17 @@ async def test_a_generation_that_the_loop_ended_and_does_not_end_now_is_named(tm
 
 def test_a_line_of_something_else_is_named(tmp_path):
     file = tmp_path / "said.jsonl"
-    file.write_text('{"key": "0", "text": ""}\n')
-    with pytest.raises(BadRecord, match=r"said\.jsonl, line 1: the record has no 'finish_reason'"):
-        opened(ScriptedModel([]), file).__enter__()
+    file.write_text('{"said_by": "m"}\n{"key": "0", "text": ""}\n')
+    with pytest.raises(BadRecord, match=r"said\.jsonl, line 2: the record has no 'finish_reason'"):
+        opened(ScriptedModel([]), file, "m").__enter__()
+
+
+def test_what_another_model_said_is_not_taken(tmp_path):
+    file = tmp_path / "said.jsonl"
+    with opened(ScriptedModel([]), file, "m"):
+        pass
+    with pytest.raises(ConfigurationError, match=r"said\.jsonl holds what another model said \(m;"):
+        opened(ScriptedModel([]), file, "n").__enter__()
 
 
 async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypatch, capsys):
@@ -109,5 +117,5 @@ async def test_what_the_bundled_teacher_said_fits_its_worlds(tmp_path, monkeypat
     made = await rollout.run(config.model_copy(update=known), silent)
     assert f"0 generations of the teacher added to {kept}" in capsys.readouterr().out
     tally = made.counts["datasets"]["train-100"]
-    assert (tally["done"], tally["failed"]) == (120, 0)
-    assert (tally["right"], tally["tokens"]) == (94, 9793)  # as the teacher's own run counted
+    assert (tally["done"], tally["failed"]) == (60, 0)
+    assert (tally["right"], tally["tokens"]) == (46, 4962)  # as the teacher's own run counted
