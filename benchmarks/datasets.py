@@ -93,7 +93,7 @@ def index_of(dataset: Dataset, scratch: Path) -> Path | None:
     if dataset.corpus is None:
         return None
     target = scratch / "indexes" / f"{dataset.name}-{dataset.digest}"
-    if not (target / "CURRENT").exists():
+    if not bm25.is_usable(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         bm25.build(corpus.read(dataset.corpus), target)
     return target

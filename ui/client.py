@@ -5,11 +5,11 @@ say what was wrong and what to do. What is left out: what is shown of either.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import openai
 
 from steper_serve.ui.events import Answered, Event, Passage, Problem, Wrote, event_of, passages_of
@@ -21,6 +21,8 @@ _SILENCE_SECONDS = 600.0
 _CONNECT_SECONDS = 5.0
 # What the page asks for itself comes at once or not at all.
 _QUICK_SECONDS = 20.0
+# What asking and reading end in where the endpoint fails, or is none of this project's.
+_MISUNDERSTOOD = (openai.APIError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class Failed(Exception):
@@ -68,6 +70,7 @@ class Endpoint:
         """The events of an answer as they come. Closing this ends the answer in the server."""
         body = ask.body()
         extra = {"steper": body.pop("steper")}
+        begun = False
         try:
             chat = self._with(key).chat.completions
             asked = chat.create(
@@ -75,38 +78,43 @@ class Endpoint:
             )
             async with await asked as stream:
                 async for chunk in stream:
+                    begun = True
                     for event in _events(chunk):
                         yield event
-        except (openai.APIError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise Failed(self._problem(error)) from error
+        except _MISUNDERSTOOD as error:
+            raise Failed(self._problem(error, begun=begun)) from error
 
     async def ready(self, key: str = "") -> None:
         """Return if the endpoint can answer."""
-        await self._get(self.url.removesuffix("/v1") + "/ready", key)
+        with self._failing():
+            await self._get(self.url.removesuffix("/v1") + "/ready", key)
 
     async def models(self, key: str = "") -> dict[str, bool]:
         """The ids of the models that answer questions; whether each was trained to."""
-        listed = (await self._get("/models", key))["data"]
-        return {
-            model["id"]: model.get("steper", {}).get("trained", True)
-            for model in listed
-            if model["id"] != _RAW_MODEL
-        }
+        with self._failing():
+            listed = (await self._get("/models", key))["data"]
+            return {
+                model["id"]: model.get("steper", {}).get("trained", True)
+                for model in listed
+                if model["id"] != _RAW_MODEL
+            }
 
     async def corpus(self, key: str = "") -> Corpus:
         """How large the corpus is, and questions for it."""
-        told = await self._get("/corpus", key)
-        return Corpus(
-            num_passages=told["num_passages"],
-            size_bytes=told.get("size_bytes"),
-            created=told.get("created"),
-            examples=tuple(told.get("examples", ())),
-        )
+        with self._failing():
+            told = await self._get("/corpus", key)
+            return Corpus(
+                num_passages=told["num_passages"],
+                size_bytes=told.get("size_bytes"),
+                created=told.get("created"),
+                examples=tuple(told.get("examples", ())),
+            )
 
     async def search(self, query: str, top_k: int, key: str = "") -> tuple[Passage, ...]:
         """The passages that a search by hand finds, scored, best first."""
-        found = await self._get("/passages", key, {"query": query, "top_k": top_k})
-        return passages_of(found["data"])
+        with self._failing():
+            found = await self._get("/passages", key, {"query": query, "top_k": top_k})
+            return passages_of(found["data"])
 
     async def texts(
         self, query: str, wanted: Sequence[Passage], key: str = ""
@@ -117,7 +125,8 @@ class Endpoint:
         """
         read = {p.id: p for p in await self.search(query, len(wanted), key)} if wanted else {}
         for id in [p.id for p in wanted if p.id not in read]:
-            [read[id]] = passages_of([await self._get(f"/passages/{quote(id, safe='')}", key)])
+            with self._failing():
+                [read[id]] = passages_of([await self._get(f"/passages/{quote(id, safe='')}", key)])
         return {p.id: read[p.id] for p in wanted}
 
     async def _get(self, path: str, key: str, params: Mapping[str, object] | None = None) -> Any:
@@ -126,10 +135,14 @@ class Endpoint:
             "timeout": _QUICK_SECONDS,
             "headers": self._headers(key),
         }
+        return await self._with(key).get(path, cast_to=object, options=options)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever is not as it should be in what the endpoint says, as `Failed`."""
         try:
-            client = self._with(key)
-            return (await client.get(path, cast_to=httpx.Response, options=options)).json()
-        except (openai.APIError, httpx.HTTPError, ValueError) as error:
+            yield
+        except _MISUNDERSTOOD as error:
             raise Failed(self._problem(error)) from error
 
     def _with(self, key: str) -> openai.AsyncOpenAI:
@@ -139,18 +152,18 @@ class Endpoint:
         """So that a server can tell no key from a wrong one."""
         return {} if key or self._key else {"Authorization": openai.Omit()}
 
-    def _problem(self, error: Exception) -> Problem:
+    def _problem(self, error: Exception, *, begun: bool = False) -> Problem:
         match error:
             case openai.APITimeoutError():
                 return Problem("The server is silent", f"{self.url} did not answer in time.", _WAIT)
+            case openai.APIConnectionError() if begun:
+                said = f"The connection to {self.url} ended in the middle ({_cause(error)})."
+                return Problem("The answer broke off", said, _WAIT)
             case openai.APIConnectionError():
                 said = f"Nothing answers at {self.url} ({_cause(error)})."
                 return Problem("The server cannot be reached", said, _WAIT)
             case openai.APIError():
                 return _told(error)
-            case httpx.HTTPError():
-                said = f"The connection to {self.url} ended in the middle ({_cause(error)})."
-                return Problem("The answer broke off", said, _WAIT)
         said = f"{self.url} says what this page cannot read ({type(error).__name__}: {error})."
         return Problem("This is no StepER server", said, "Look at the address of the endpoint.")
 

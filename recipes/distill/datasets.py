@@ -96,7 +96,7 @@ def _build_index(source: Path, target: Path) -> None:
     beside = target.with_name(f"{target.name}.built")
     state = source.stat()
     made_from = digest([str(source.resolve()), state.st_size, state.st_mtime_ns])
-    if manifest.finished(beside, made_from) and (target / "CURRENT").exists():
+    if manifest.finished(beside, made_from) and bm25.is_usable(target):
         return
     print(f"indexing {source}")
     start = time.perf_counter()

@@ -65,7 +65,7 @@ def index_directory(settings: Settings) -> Path:
 
     digest = hashlib.sha256(CORPUS.read_bytes()).hexdigest()[:12]
     target = settings.cache_dir / f"bundled-index-{digest}"
-    if not (target / "CURRENT").exists():
+    if not bm25.is_usable(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -110,6 +110,15 @@ def delete(ids: Iterable[str], target: Path) -> IndexInfo:
         return _seal(new, num, old.reading)
 
 
+def is_usable(target: Path) -> bool:
+    """Whether there is an index that this version can search; if not, one is to be built."""
+    try:
+        Bm25Retriever.open(target)
+    except IndexUnavailable:
+        return False
+    return True
+
+
 def info(target: Path) -> IndexInfo:
     """The live generation of the index at `target`.
 

@@ -193,3 +193,10 @@ def test_what_fails_after_the_form_of_lines_is_known_is_told_in_it() -> None:
 
 def test_no_setting_contradicts_its_own_default() -> None:
     assert list(settings_module._contradictions(Settings())) == []
+
+
+def test_a_bundled_index_of_another_version_is_built_anew(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path)
+    before = wiring.open_index(settings).num_documents
+    _of_another_version(wiring.index_directory(settings))
+    assert wiring.open_index(settings).num_documents == before

@@ -231,3 +231,31 @@ async def test_what_the_page_asks_for_itself_fails_in_the_same_way() -> None:
         with pytest.raises(Failed) as caught:
             await endpoint.corpus()
     assert caught.value.problem.title == "The server failed"
+
+
+async def test_a_connection_that_breaks_is_not_a_server_that_is_not_there() -> None:
+    part = b'data: {"choices": [{"delta": {"reasoning_content": "Hm"}}]}\n\n'
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(part), part))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        turn = await _end(f"http://127.0.0.1:{port}", Ask("Who?"))
+    assert turn.problem is not None
+    assert turn.problem.title == "The answer broke off"
+
+
+@pytest.mark.parametrize("said", [[], {"data": [{}]}, {"data": 7}, {}])
+async def test_what_another_server_says_is_not_taken_for_ours(said: object) -> None:
+    app = FastAPI()
+    app.get("/v1/{path:path}")(lambda path: said)
+    async with served_app(app) as url, _endpoint(url) as endpoint:
+        for asked in (endpoint.models(), endpoint.corpus(), endpoint.search("x", 1)):
+            with pytest.raises(Failed) as caught:
+                await asked
+            assert caught.value.problem.title == "This is no StepER server"
