@@ -91,8 +91,9 @@ def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
     steps = data.get("steps") or []
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise CorpusError(f"{place}: `steps` must be a list of objects")
+    id = data.get("id")
     return Question(
-        id=str(data.get("id", number)),
+        id=str(number if id is None else id),
         question=text,
         answers=_texts(data, "answers", place, needed=True),
         supporting_titles=_texts(data, "supporting_titles", place),
@@ -109,23 +110,32 @@ def _published(data: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return {
         "question": data.get("question"),
         "answers": [data["answer"], *(aliases if isinstance(aliases, list) else [])],
-        "supporting_titles": list(dict.fromkeys(_supporting(data, place))),
+        "supporting_titles": _supporting(data, place),
         "type": data.get("type"),
         "steps": data.get("question_decomposition"),
     } | ({} if id is None else {"id": id})
 
 
 def _supporting(data: Mapping[str, Any], place: str) -> list[str]:
+    """Titles of `supporting_facts` or of the `paragraphs` that support, each once."""
     facts = data.get("supporting_facts")
     if isinstance(facts, str):  # as some copies have it
         facts = records.parse(facts, f"{place}, supporting_facts")
-    match facts:
-        case {"title": [*titles]}:
-            return titles
-        case [*pairs]:
-            return [str(pair[0]) for pair in pairs if pair]
-    paragraphs = data.get("paragraphs") or []
-    return [p["title"] for p in paragraphs if p.get("is_supporting") and "title" in p]
+    try:
+        match facts:
+            case {"title": [*titles]}:
+                pass
+            case [*pairs]:
+                titles = [title for title, *_ in pairs]
+            case _:
+                paragraphs = data.get("paragraphs") or []
+                titles = [p["title"] for p in paragraphs if p.get("is_supporting")]
+        return list(dict.fromkeys(titles))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        name = "paragraphs" if facts is None else "supporting_facts"
+        raise CorpusError(
+            f"{place}: `{name}` is not as the data sets have it: {error!r}"
+        ) from error
 
 
 def _texts(

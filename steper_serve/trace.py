@@ -75,13 +75,14 @@ def trace_json(trajectory: Trajectory, seconds: float, clockwork: Clockwork) -> 
     """The whole trace of a finished answer."""
     result = result_json(trajectory, seconds)
     steps = [
-        {**_step(step), **clockwork.seconds.get(number, dict.fromkeys(_TIMES, 0.0))}
+        {**step_json(step), **clockwork.seconds.get(number, dict.fromkeys(_TIMES, 0.0))}
         for number, step in enumerate(trajectory.steps, 1)
     ]
     return {"answer": result.pop("answer"), "steps": steps, **result}
 
 
-def _step(step: Step) -> dict[str, Any]:
+def step_json(step: Step) -> dict[str, Any]:
+    """A step without its times, as also an error tells of those that came before it."""
     passages = [_passage(p) for p in step.passages]
     return {
         "query": step.query,

@@ -220,6 +220,30 @@ def test_hotpotqa_and_2wiki_are_read_as_published(tmp_path, facts):
     ]
 
 
+@pytest.mark.parametrize(
+    ("odd", "name"),
+    [
+        ({"supporting_facts": [7]}, "supporting_facts"),
+        ({"supporting_facts": [[{}, 0]]}, "supporting_facts"),
+        ({"supporting_facts": None, "paragraphs": ["A"]}, "paragraphs"),
+        ({"supporting_facts": None, "paragraphs": [{"is_supporting": True}]}, "paragraphs"),
+        ({"supporting_facts": [[7, 0]]}, "supporting_titles"),
+    ],
+)
+def test_what_is_not_as_published_is_named_with_its_line(tmp_path, odd, name):
+    file = tmp_path / "train.jsonl"
+    file.write_text(json.dumps(HOTPOT) + "\n" + json.dumps(HOTPOT | {"_id": "i"} | odd) + "\n")
+    with pytest.raises(CorpusError, match=rf"train\.jsonl, line 2: `{name}`"):
+        questions.read(file)
+
+
+def test_questions_without_an_id_are_numbered(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    asked = {"id": None, "question": "Q?", "answers": ["x"]}
+    file.write_text(2 * (json.dumps(asked) + "\n"))
+    assert [question.id for question in questions.read(file)] == ["1", "2"]
+
+
 def test_musique_is_read_as_published(tmp_path):
     file = tmp_path / "train.jsonl"
     file.write_text(json.dumps(MUSIQUE) + "\n")

@@ -5,7 +5,6 @@ An error from inside a loop carries the steps that were finished before it.
 
 import json
 import math
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,6 +16,7 @@ from starlette.types import Scope
 
 from steper_serve.api.account import CLIENT_GONE, account_of
 from steper_serve.errors import InvalidRequest, SteperError
+from steper_serve.trace import step_json
 
 
 class ClientGone(Exception):
@@ -36,7 +36,7 @@ def error_json(error: SteperError) -> dict[str, Any]:
         "code": error.code,
     }
     if error.steps:
-        body["steper"] = {"steps": [asdict(step) for step in error.steps]}
+        body["steper"] = {"steps": [step_json(step) for step in error.steps]}
     return {"error": body}
 
 
