@@ -6,7 +6,6 @@ itself (replay).
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,9 @@ from typing import Any
 
 from steper_serve import journal
 from steper_serve.benchmarks import rows, server
-from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.benchmarks.rows import Row
 from steper_serve.benchmarks.server import Served
 from steper_serve.journal import BadRecord
-
-_LAST_WORDS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +65,8 @@ def replayed(
     file = scratch / "recording.jsonl"
     write(recording, file)
     command = [sys.executable, "-m", "steper_serve", "bench", "replay", str(file)]
-    done = subprocess.run(
-        server.ends_with_us([*command, *server.flags_of(served, index)]),
-        capture_output=True,
-        text=True,
-        check=False,
+    return server.told_by(
+        [*command, *server.flags_of(served, index)],
+        name="the replay in the engine alone",
+        advice="What was answered is kept; --no-replay leaves it out",
     )
-    if done.returncode != 0:
-        raise ServerFailed(
-            f"the replay in the engine alone ended with code {done.returncode} (what was answered "
-            f"is kept; --no-replay leaves it out):\n{done.stderr[-_LAST_WORDS:]}"
-        )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told

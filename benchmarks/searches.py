@@ -8,7 +8,6 @@ what the figures tell (retrieval).
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ import click
 from steper_serve import corpus, journal, questions
 from steper_serve.benchmarks import server
 from steper_serve.benchmarks.datasets import Dataset
-from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.benchmarks.results import Results
 from steper_serve.benchmarks.retrieval import SEARCHES, Search, Subject, read, to_json
 from steper_serve.benchmarks.searching import OURS, Hit
@@ -29,7 +27,6 @@ from steper_serve.errors import ConfigurationError
 from steper_serve.journal import Appender
 from steper_serve.questions import Question
 
-_LAST_WORDS = 4000
 _NEEDED = ("bm25s", "numba")
 
 
@@ -122,17 +119,11 @@ def _measured(job: _Job, plan: Plan, engine: str, repetition: int, scratch: Path
 def _run(*arguments: str) -> dict[str, Any]:
     """One operation of `searching` in a process of its own."""
     command = [sys.executable, "-m", "steper_serve.benchmarks.searching", *arguments]
-    done = subprocess.run(server.ends_with_us(command), capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return told
-    what = " ".join(arguments[:2])
-    if done.returncode < 0:
-        raise ServerFailed(
-            f"`{what}` was ended by signal {-done.returncode}: had it enough memory? What was "
-            "measured is kept; --engine and --bm25s-limit leave it out of larger corpora"
-        )
-    raise ServerFailed(f"`{what}` ended with code {done.returncode}:\n{done.stderr[-_LAST_WORDS:]}")
+    return server.told_by(
+        command,
+        name=f"`{' '.join(arguments[:2])}`",
+        advice="What was measured is kept; --engine and --bm25s-limit leave it out of some corpora",
+    )
 
 
 def _resolved(file: Path, hits: Sequence[Sequence[Hit]]) -> list[list[tuple[str, str]]]:

@@ -5,6 +5,7 @@ is left out: questions and answers (client).
 """
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.errors import ConfigurationError
@@ -25,6 +27,7 @@ _NAMED_URL = re.compile(r"(?:(?P<name>[^=/:]+)=)?(?P<url>https?://.+)")
 _NUMBER = re.compile(r"(?P<digits>\d+(?:\.\d+)?(?:[eE]\d+)?)(?P<unit>[KMBT]?)")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _LINES_KEPT = 40
+_LAST_WORDS = 4000
 _END_SECONDS = 30
 # Asks the kernel to end the server when the benchmark dies, and becomes the server.
 _ENDS_WITH_PARENT = """
@@ -102,6 +105,25 @@ def flags_of(served: Served, index: Path | None) -> list[str]:
     model = [] if served.model is None else ["--model", served.model]
     search = [] if index is None else ["--index", str(index)]
     return [*model, *search, *served.flags]
+
+
+def told_by(command: Sequence[str], *, name: str, advice: str) -> dict[str, Any]:
+    """The last line that a process prints, as JSON; it ends with this one.
+
+    Raises:
+        ServerFailed: it ended otherwise; says what `name` it has, how, `advice`, and what it said.
+    """
+    done = subprocess.run(ends_with_us(command), capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+    if done.returncode < 0:
+        raise ServerFailed(
+            f"{name} was ended by signal {-done.returncode}: had it enough memory? {advice}"
+        )
+    raise ServerFailed(
+        f"{name} ended with code {done.returncode}. {advice}:\n{done.stderr[-_LAST_WORDS:]}"
+    )
 
 
 def ends_with_us(command: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
@@ -143,8 +144,11 @@ def measure(sweep: Sweep, results: Results, scratch: Path) -> list[Load]:
             load = known.get(job.cell)
             if load is None or not is_whole(load, job, sweep, results):
                 click.echo(f"{number} of {len(jobs)}: {_told(job)}", err=True)
-                load = _load(job, sweep, results, scratch)
+                load, recording = _load(job, sweep, results, scratch)
                 out.append(to_json(load))
+                if recording is not None:
+                    load = replace(load, replay=_replayed(job, recording, scratch))
+                    out.append(to_json(load))
             found.append(load)
     return found
 
@@ -160,8 +164,8 @@ def is_whole(load: Load, job: Job, sweep: Sweep, results: Results) -> bool:
     return load.replay is not None or not sweep.replays or job.served.url is not None
 
 
-def _load(job: Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
-    """Ask a cell's questions, keep its rows, and replay them."""
+def _load(job: Job, sweep: Sweep, results: Results, scratch: Path) -> tuple[Load, Recording | None]:
+    """Ask a cell's questions and keep its rows; what there is to replay."""
     index = None if job.served.url else datasets.index_of(job.dataset, scratch)
     try:
         with (
@@ -174,11 +178,8 @@ def _load(job: Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
         raise gone(error, results) from error
     for row in done.recording.rows:
         results.add(row)
-    replay = None
-    if sweep.replays and job.served.url is None and all(r.reply for r in done.recording.rows):
-        click.echo("replaying the same prompts in the engine alone …", err=True)
-        replay = replaying.replayed(job.served, index, done.recording, scratch)
-    return Load(
+    replays = sweep.replays and job.served.url is None and all(r.reply for r in done.recording.rows)
+    load = Load(
         cell=job.cell,
         questions=job.digest,
         num_questions=len(job.asked),
@@ -186,8 +187,15 @@ def _load(job: Job, sweep: Sweep, results: Results, scratch: Path) -> Load:
         started=done.started,
         ended=done.ended,
         seconds=done.seconds,
-        replay=replay,
+        replay=None,
     )
+    return load, done.recording if replays else None
+
+
+def _replayed(job: Job, recording: Recording, scratch: Path) -> dict[str, Any]:
+    click.echo("replaying the same prompts in the engine alone …", err=True)
+    index = datasets.index_of(job.dataset, scratch)
+    return replaying.replayed(job.served, index, recording, scratch)
 
 
 async def _ask(job: Job, sweep: Sweep, results: Results, url: str, tick: Tick) -> _Asked:

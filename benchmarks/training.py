@@ -24,6 +24,8 @@ from typing import Any
 
 import click
 
+from steper_serve.benchmarks import server
+
 _RECIPE = """
 name = "training"
 out = "{out}"
@@ -138,7 +140,11 @@ def _trl(file: Path, model: Path, trl: Path) -> float:
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        server.ends_with_us(command),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -171,7 +177,7 @@ def _train_with_trl(file: Path, model: Path) -> dict[str, Any]:
 
     on_gpu = torch.cuda.is_available()
     settings = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=str(file.with_name("trl")),
         num_train_epochs=1,
         learning_rate=1e-4,
         per_device_train_batch_size=16,

@@ -6,8 +6,6 @@ after ours. To that process goes a file with a `Task` as JSON; what comes back a
 `answering.measure`. What is left out: what the figures mean (comparing).
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +18,6 @@ from steper_serve import journal
 from steper_serve.benchmarks import datasets, server, sweep
 from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.client import Reply, Times
-from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.benchmarks.load import LOADS, Load, read, to_json
 from steper_serve.benchmarks.peers.flashrag import INSTALL, PACKAGE, version_in
 from steper_serve.benchmarks.results import Results
@@ -29,8 +26,6 @@ from steper_serve.benchmarks.sweep import Job, Sweep
 from steper_serve.errors import ConfigurationError
 from steper_serve.journal import Appender
 from steper_serve.questions import Question
-
-_LAST_WORDS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +175,11 @@ def _answered(peer: Peer, jobs: Sequence[Job], scratch: Path) -> Mapping[str, An
     journal.write_json(file, asdict(task))
     command = [sys.executable, "-m", "steper_serve", "bench", "peer", str(file)]
     flags = server.flags_of(first.served, datasets.index_of(first.dataset, scratch))
-    done = subprocess.run(
-        server.ends_with_us([*command, *flags]), capture_output=True, text=True, check=False
+    return server.told_by(
+        [*command, *flags],
+        name=f"{peer.name} in {peer.folder}",
+        advice="What was measured before is kept",
     )
-    if done.returncode != 0:
-        raise ServerFailed(
-            f"{peer.name} in {peer.folder} ended with code {done.returncode} (what was measured "
-            f"before is kept):\n{done.stderr[-_LAST_WORDS:]}"
-        )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
 
 
 def _rows(

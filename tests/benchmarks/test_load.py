@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from steper_serve import corpus
-from steper_serve.benchmarks import load, replaying, report, server
+from steper_serve.benchmarks import load, report, server
 from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.client import Reply, Times
 from steper_serve.benchmarks.load import Load
@@ -140,7 +140,7 @@ class Servers:
         self.indexes: list[Path] = []
         self.commands: list[list[str]] = []
         monkeypatch.setattr(server, "running", self.running)
-        monkeypatch.setattr(replaying, "subprocess", SimpleNamespace(run=self.run))
+        monkeypatch.setattr(server, "subprocess", SimpleNamespace(run=self.run))
         monkeypatch.setattr(bench_load, "open_loop", self.open_loop)
 
     @contextmanager
@@ -264,6 +264,11 @@ async def test_a_replay_that_fails_keeps_the_rows_and_is_named(servers, tmp_path
     assert "the replay in the engine alone ended with code 1" in done.stderr
     assert "no engine today" in done.stderr
     assert len(rows(tmp_path / "o")) == 8
+    before = rows(tmp_path / "o")
+    again = await bench(*command(tmp_path, "--no-replay"))
+    assert again.exit_code == 0
+    assert rows(tmp_path / "o")[:8] == before
+    assert "1 of" not in again.stderr  # what was answered is not asked again
 
 
 async def test_a_server_that_is_not_there_is_named_with_what_to_do(servers, tmp_path):

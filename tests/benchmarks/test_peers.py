@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from steper_serve import corpus
 from steper_serve.benchmarks import report, server
-from steper_serve.benchmarks.peers import asking
 from steper_serve.cli import bench_peers, main
 from steper_serve.errors import EngineFailed, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
@@ -69,7 +68,7 @@ class Sides:
         self.commands: list[list[str]] = []
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(server, "running", self.running)
-        monkeypatch.setattr(asking, "subprocess", SimpleNamespace(run=self.run))
+        monkeypatch.setattr(server, "subprocess", SimpleNamespace(run=self.run))
         monkeypatch.setattr(bench_peers, "open_loop", self.open_loop)
 
     @contextmanager
