@@ -8,12 +8,10 @@ had run out there, so that it replays like any other, and its record says how ma
 support is (support).
 """
 
-import asyncio
 import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from steper_serve import answers, journal
+from steper_serve.crew import answer_all
 from steper_serve.journal import Appender, Place, Record
 from steper_serve.recipes.distill import datasets, manifest, records, rollout, support
 from steper_serve.recipes.distill.config import Config, digest
@@ -233,25 +232,34 @@ async def _judge(
 ) -> None:
     steps = sum(len(trajectory.steps) for trajectory in trajectories.values())
     print(f"the judge is asked about {len(trajectories):,} trajectories, {steps:,} steps")
-    supply = iter(trajectories.items())
     with tqdm(total=len(trajectories), unit=" trajectories", disable=not trajectories) as bar:
         async with support.Judge(config) as judge:
 
-            async def work() -> None:
-                for id, trajectory in supply:
-                    verdict = await judge.verdict(trajectory)
-                    out.append({"id": id, "config": made_with, "error": None, **asdict(verdict)})
-                    verdicts[id] = verdict.supported
-                    bar.update()
+            async def ask(item: tuple[str, Trajectory]) -> _Judged:
+                return _Judged(item[0], await judge.verdict(item[1]))
 
-            workers = [asyncio.create_task(work()) for _ in range(config.concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                with suppress(asyncio.CancelledError):
-                    await asyncio.gather(*workers, return_exceptions=True)
+            def take(judged: _Judged) -> None:
+                told = {"id": judged.id, "config": made_with, **asdict(judged.verdict)}
+                out.append({**told, "error": None})
+                verdicts[judged.id] = judged.verdict.supported
+                bar.update()
+
+            await answer_all(
+                trajectories.items(), ask, take, concurrency=config.concurrency, check=_no_check
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The verdict on a trajectory; an error ends the run, so that none is kept."""
+
+    id: str
+    verdict: support.Verdict
+    error: None = None
+
+
+async def _no_check() -> None:
+    pass
 
 
 def _sizes(config: Config) -> dict[str, int]:

@@ -14,8 +14,10 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from steper_serve import journal, plots
+from steper_serve.journal import Appender
 from steper_serve.recipes.distill.batches import KINDS
-from steper_serve.recipes.distill.failures import DiskFailed
+
+FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,15 @@ class Log:
 
     def __init__(self, folder: Path, start: int) -> None:
         self._folder = folder
-        self._lines = folder / "metrics.jsonl"
-        kept = [line for line in read(folder) if line["step"] <= start]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        journal.write_text(self._lines, text)
-        self._file = self._lines.open("a", encoding="utf-8")
+        cut_back(folder, start)
+        self._file = Appender(folder / FILE)
         self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
         self._board.close()
 
     def write(self, metrics: StepMetrics) -> None:
@@ -78,11 +77,7 @@ class Log:
             DiskFailed: the disk refused.
         """
         figures = asdict(metrics)
-        try:
-            self._file.write(json.dumps(figures) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise DiskFailed(f"cannot append to {self._lines}: {error}; make room") from error
+        self._file.append(figures)
         for name, value in _flat(figures):
             self._board.add_scalar(name, value, metrics.step)
 
@@ -100,11 +95,13 @@ class Log:
 
 def read(folder: Path) -> Sequence[Mapping[str, Any]]:
     """The lines of a log so far; a torn last line, which a kill may leave, is not one."""
-    try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line for _, line in journal.read(folder / FILE)]
+
+
+def cut_back(folder: Path, step: int) -> None:
+    """Drop what was logged beyond a step, from which a killed run goes on."""
+    kept = (json.dumps(line) + "\n" for line in read(folder) if line["step"] <= step)
+    journal.write_lines(folder / FILE, kept)
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
