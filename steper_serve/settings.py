@@ -21,6 +21,8 @@ from pydantic_settings import (
 )
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation.vllm_args import EngineArg
+from steper_serve.strategies.options import MAX_STEPS, TOP_K
 
 PREFIX = "STEPER_"
 DEFAULT_FILE = Path("steper.toml")
@@ -29,8 +31,6 @@ _OTHER_VARIABLES = frozenset({"CONFIG", "DATA_DIR"})
 
 # Kubernetes gives every container such variables of a service that is named "steper".
 _OF_KUBERNETES = re.compile(r"(^|_)SERVICE_(HOST|PORT)|(^|_)PORT_\d+_(TCP|UDP)")
-
-EngineArg = bool | int | float | str
 
 
 def _separated(value: Any) -> Any:
@@ -81,8 +81,8 @@ class Settings(BaseSettings):
     record_content: bool = False
 
     strategy: Literal["ircot", "self-ask", "single", "direct"] = "ircot"
-    max_steps: Annotated[int, Field(ge=1, le=10)] = 5
-    top_k: Annotated[int, Field(ge=1, le=20)] = 4
+    max_steps: Annotated[int, Field(ge=MAX_STEPS[0], le=MAX_STEPS[1])] = 5
+    top_k: Annotated[int, Field(ge=TOP_K[0], le=TOP_K[1])] = 4
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     style: Literal["auto", "student", "few-shot"] = "auto"
     prompts: Path | None = None

@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from steper_serve import journal
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill.failures import BadRecord, DiskFailed
+from steper_serve.recipes.distill.failures import BadRecord, saving
 
 _LATEST = "latest"
 _RUN = "run.json"
@@ -54,16 +54,12 @@ class Checkpoints:
             DiskFailed: the disk refused; the checkpoint before it still counts.
         """
         tag = f"step-{step}"
-        try:
+        advice = "make room and start again: training goes on from the checkpoint before"
+        with saving(f"the checkpoint {self._folder / tag}", advice):
             engine.save_checkpoint(
                 str(self._folder), tag=tag, client_state={"run": dict(state)}, save_latest=False
             )
             torch.save(_random_state(), self._random_file(tag))
-        except (OSError, RuntimeError) as error:
-            raise DiskFailed(
-                f"cannot save the checkpoint {self._folder / tag}: {error}; make room and start "
-                "again: training goes on from the checkpoint before"
-            ) from error
         dist.barrier()
         if dist.get_rank() == 0:
             journal.write_text(self._folder / _LATEST, tag)

@@ -36,6 +36,7 @@ from steper_serve.recipes.distill.sections import (
     TeacherConfig,
     TrainConfig,
 )
+from steper_serve.strategies.options import MAX_STEPS, TOP_K
 
 PRETRAINED = "pretrain:"
 Stage = Literal["rollout", "filter", "examples"]
@@ -53,8 +54,8 @@ class Config(Section):
     out: Path
     seed: int = 0
     strategy: Literal["ircot", "self-ask"] = "ircot"
-    max_steps: Annotated[int, Field(ge=1, le=10)] = 5
-    top_k: Annotated[int, Field(ge=1, le=20)] = 4
+    max_steps: Annotated[int, Field(ge=MAX_STEPS[0], le=MAX_STEPS[1])] = 5
+    top_k: Annotated[int, Field(ge=TOP_K[0], le=TOP_K[1])] = 4
     pretrain: Mapping[Name, PretrainConfig] = {}
     datasets: Annotated[tuple[DatasetConfig, ...], Field(min_length=1)]
     dev: tuple[DatasetConfig, ...] = ()

@@ -1,9 +1,12 @@
 """What can go wrong in a recipe, as typed errors. Each names the file and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from steper_serve.errors import SteperError
 from steper_serve.journal import BadRecord, DiskFailed
 
-__all__ = ["BadRecord", "DiskFailed", "StageMissing", "TrainingEnded"]
+__all__ = ["BadRecord", "DiskFailed", "StageMissing", "TrainingEnded", "saving"]
 
 
 class StageMissing(SteperError):
@@ -16,3 +19,15 @@ class TrainingEnded(SteperError):
     """A training process ended before its student was done; started again, it goes on."""
 
     code = "training_ended"
+
+
+@contextmanager
+def saving(what: str, advice: str = "make room and start again") -> Iterator[None]:
+    """What the writers of torch and transformers raise for a full disk, as `DiskFailed`.
+
+    They have no error of their own for it. `what` is saved, and where.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DiskFailed(f"cannot save {what}: {error}; {advice}") from error

@@ -11,14 +11,13 @@ steps and ranks. What is left out: the model (model.py) and the sums over ranks 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from steper_serve.recipes.distill.batches import KINDS, Sample
-
-Weighting = Literal["difficulty", "uniform", "first", "last"]
+from steper_serve.recipes.distill.sections import Weighting
 
 # Thirds of eq. 3, and the fixed weightings of Table 2.
 FIXED: Mapping[str, tuple[float, float, float]] = {

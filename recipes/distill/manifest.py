@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from steper_serve import journal
-from steper_serve.journal import write_json, write_text
-
-# `pretrain` writes its other files by these names.
-__all__ = ["FILE", "Manifest", "finished", "forget", "read", "write", "write_json", "write_text"]
 
 FILE = "manifest.json"
 

@@ -11,12 +11,12 @@ Under torchrun each rank takes its share of every batch, which on two cores is h
 as two threads. What is left out: distillation (train.py).
 """
 
-import json
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain as chained
 from itertools import islice
 from pathlib import Path
@@ -29,10 +29,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from steper_serve import fictional, journal
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import chain, growth, lessons, manifest, vocabulary
+from steper_serve.journal import Appender
+from steper_serve.recipes.distill import chain, growth, lessons, manifest, metrics, vocabulary
 from steper_serve.recipes.distill.batches import collate, dealt, grouped
 from steper_serve.recipes.distill.config import Config, load
-from steper_serve.recipes.distill.failures import DiskFailed
+from steper_serve.recipes.distill.failures import saving
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
 from steper_serve.recipes.distill.packing import Row
@@ -42,7 +43,7 @@ from steper_serve.recipes.distill.tokenization import StepTokenizer
 
 # Worlds, and the most passages of each, that the vocabulary is learnt from.
 _VOCABULARY_WORLDS, _VOCABULARY_PASSAGES = 12, 1500
-_SECONDS_BETWEEN_CHECKPOINTS = 300
+_CHECKPOINT, _SECONDS_BETWEEN_CHECKPOINTS = "checkpoint.pt", 300
 # Tokens a second of a model of a million parameters, on two cores with AVX-512.
 _TOKENS_A_SECOND = 24_000
 _BETAS, _MAX_GRAD_NORM = (0.9, 0.95), 1.0
@@ -135,21 +136,28 @@ class _Training:
             unit="token",
             disable=not self._leads,
         )
-        for rows in islice(batches, self._num_steps, None):
-            if self._num_tokens >= self._budget:
-                break
-            losses, num_tokens = self._step(rows), sum(map(len, rows))
-            self._num_steps += 1
-            self._num_tokens += num_tokens
-            self._seconds = time.perf_counter() - started
-            shown.update(num_tokens)
-            if not self._leads:
-                continue
-            self._log(losses)
-            if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                self._save()
-                saved = time.perf_counter()
-        shown.close()
+        with shown, self._log() as log:
+            for rows in islice(batches, self._num_steps, None):
+                if self._num_tokens >= self._budget:
+                    break
+                losses, num_tokens = self._step(rows), sum(map(len, rows))
+                self._num_steps += 1
+                self._num_tokens += num_tokens
+                self._seconds = time.perf_counter() - started
+                shown.update(num_tokens)
+                if log is None:
+                    continue
+                self._tell(log, losses)
+                if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save()
+                    saved = time.perf_counter()
+
+    def _log(self) -> AbstractContextManager[Appender | None]:
+        """What the leader tells its steps to, without those beyond the last checkpoint."""
+        if not self._leads:
+            return nullcontext()
+        metrics.cut_back(self._folder, self._num_steps)
+        return Appender(self._folder / metrics.FILE)
 
     def _step(self, rows: list[Row]) -> dict[str, float]:
         num_samples = max(1, sum(sum(row.counts) for row in rows))
@@ -191,15 +199,14 @@ class _Training:
             1.0, (spent + 1e-3) / 0.02, max(0.0, (1 - spent) / (1 - self._settings.decay_from))
         )
 
-    def _log(self, losses: dict[str, float]) -> None:
+    def _tell(self, log: Appender, losses: dict[str, float]) -> None:
         line = {
             "step": self._num_steps,
             "tokens": self._num_tokens,
             "seconds": round(self._seconds, 1),
             **{f"{name}_loss": round(loss, 4) for name, loss in losses.items()},
         }
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        log.append(line)
 
     def _save(self) -> None:
         state = {
@@ -208,19 +215,13 @@ class _Training:
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "place": (self._num_steps, self._num_tokens, self._seconds),
         }
-        beside = self._folder / ".checkpoint.pt"
-        try:
+        file = self._folder / _CHECKPOINT
+        with saving(f"the checkpoint {file}"), journal.replacing(file) as beside:
             torch.save(state, beside)
-            os.replace(beside, self._folder / "checkpoint.pt")
-        except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
-            beside.unlink(missing_ok=True)
-            raise DiskFailed(
-                f"cannot write a checkpoint to {self._folder}: {error}; make room and start again"
-            ) from error
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one of these settings."""
-        file = self._folder / "checkpoint.pt"
+        file = self._folder / _CHECKPOINT
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
@@ -238,7 +239,9 @@ class _Training:
         done = Manifest("pretrain", self._hash, True, self._seconds, self._num_tokens, counts)
         if not self._leads:
             return done
-        vocabulary.save(self._tokenizer.tokenizer, folder)
+        with saving(f"the model to {folder}"):
+            vocabulary.save(self._tokenizer.tokenizer, folder)
+            self._model.causal.to(torch.bfloat16).save_pretrained(folder)
         if settings.strategies:
             served = {
                 "strategies": list(dict.fromkeys(settings.strategies)),
@@ -246,11 +249,10 @@ class _Training:
                 "few_shot": False,
                 "step_end": "eos",
             }
-            manifest.write_json(folder / "steper.json", served)
-        manifest.write_text(folder / "README.md", self._card())
-        self._model.causal.to(torch.bfloat16).save_pretrained(folder)
+            journal.write_json(folder / "steper.json", served)
+        journal.write_text(folder / "README.md", self._card())
         manifest.write(folder, done)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
         return done
 
     def _card(self) -> str:

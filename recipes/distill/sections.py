@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from steper_serve.fictional import World
 from steper_serve.fictional.names import NUM_VOCABULARIES
+from steper_serve.generation.vllm_args import EngineArg
 
 Target = Literal["cumulative", "next"]
 Weighting = Literal["difficulty", "uniform", "first", "last"]
 StepEnd = Literal["eos", "sentence"]
 # Steps that a student learns from: a kind, or a step by its number (from 1).
 StepChoice = Literal["first", "mid", "final"] | Annotated[int, Field(ge=1, le=10)]
-EngineArg = bool | int | float | str
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

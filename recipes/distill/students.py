@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from steper_serve.errors import ConfigurationError
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.engine import StepModel
-from steper_serve.recipes.distill.failures import DiskFailed
+from steper_serve.recipes.distill.failures import saving
 from steper_serve.recipes.distill.sections import LoraConfig, TrainConfig
 
 
@@ -76,7 +76,7 @@ def save(folder: Path, config: Config, train: TrainConfig, weights: dict[str, Te
     model.load_state_dict(weights)
     causal = model.causal if train.lora is None else model.causal.float().merge_and_unload()
     beside = folder / "final.new"
-    try:
+    with saving(f"the student to {folder}"):
         causal.to(torch.bfloat16).save_pretrained(beside)
         base = config.model_path(config.student.model)
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=Path(base).is_dir())
@@ -85,10 +85,6 @@ def save(folder: Path, config: Config, train: TrainConfig, weights: dict[str, Te
         for file in sorted(beside.iterdir()):
             file.replace(folder / file.name)
         beside.rmdir()
-    except (OSError, RuntimeError) as error:
-        raise DiskFailed(
-            f"cannot save the student to {folder}: {error}; make room and start again"
-        ) from error
 
 
 def served_as(config: Config) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from steper_serve.settings import EngineArg, Settings, load_settings
+from steper_serve.generation.vllm_args import EngineArg
+from steper_serve.settings import Settings, load_settings
 from steper_serve.strategies import STRATEGIES
 
 F = TypeVar("F", bound=Callable[..., Any])

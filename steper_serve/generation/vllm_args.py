@@ -14,7 +14,7 @@ from steper_serve.errors import ConfigurationError
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-EngineArg = str | int | float | bool
+EngineArg = bool | int | float | str
 
 CPU_KV_CACHE_GIB = 2.0
 CPU_BLOCK_SIZE = 32
