@@ -69,6 +69,12 @@ def read_samples(job: Job) -> tuple[list[Sample], Counter[str]]:
     return samples, left_out
 
 
+def size_of_examples(config: Config, student: str) -> int | None:
+    """Bytes of the file that a student learns from: other examples, other size. None without it."""
+    file = examples.path(config, config.target_for(student))
+    return file.stat().st_size if file.exists() else None
+
+
 def is_chosen(row: tables.Row, steps: tuple[StepChoice, ...]) -> bool:
     """Whether a row is among the steps of a student: by its kind, or by its number."""
     return any(

@@ -90,6 +90,7 @@ def run_train(
         folder = config.out / "students" / config.student_name(name, number)
         if done := manifest.finished(folder, config.student_hash(name, number)):
             _tell(folder.name, done, done)
+            _tell_if_stale(config, name, folder, done)
             continue
         command = [*_trainer(), str(file), "--student", name, "--seed", str(number)]
         code = subprocess.run(command, check=False).returncode  # noqa: S603
@@ -119,6 +120,18 @@ def _chosen(config: Config, student: str | None, seed: int | None) -> list[tuple
             f"no student of {', '.join(names)} has the seed {seed}: add it to its `seeds`"
         )
     return wanted
+
+
+def _tell_if_stale(config: Config, student: str, folder: Path, done: Manifest) -> None:
+    """Rollouts may have grown (`--retry-failed`): hours of training are not redone unasked."""
+    from steper_serve.recipes.distill import jobs
+
+    learnt, there = done.counts.get("examples_bytes"), jobs.size_of_examples(config, student)
+    if None not in (learnt, there) and learnt != there:
+        print(
+            f"{folder.name}: was trained on other examples than there are now; remove {folder} to "
+            "train and evaluate it anew"
+        )
 
 
 def _trainer() -> list[str]:

@@ -38,7 +38,7 @@ from steper_serve.recipes.distill import card, engine, manifest, metrics, studen
 from steper_serve.recipes.distill.batches import KINDS, Batches, GlobalBatch, Sample
 from steper_serve.recipes.distill.checkpoints import Checkpoints
 from steper_serve.recipes.distill.config import Config, load
-from steper_serve.recipes.distill.jobs import Job, count, read_samples
+from steper_serve.recipes.distill.jobs import Job, count, read_samples, size_of_examples
 from steper_serve.recipes.distill.loss import Objective, mid_steps_per_question, normalised
 from steper_serve.recipes.distill.metrics import Log, StepMetrics
 from steper_serve.recipes.distill.sections import TrainConfig
@@ -96,7 +96,8 @@ def launch(
     torch.manual_seed(seed)
     deepspeed = engine.build(students.load(config, job.train), job.train)
     progress = _train(job, deepspeed, batches, objective)
-    return _finish(job, deepspeed, progress, count(samples, left_out))
+    counts = count(samples, left_out) | {"examples_bytes": size_of_examples(config, student)}
+    return _finish(job, deepspeed, progress, counts)
 
 
 def make_batches(job: Job, samples: list[Sample]) -> Batches:

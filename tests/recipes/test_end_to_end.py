@@ -98,3 +98,9 @@ def test_all_stages_make_students_that_vllm_serves_and_a_second_run_repeats_noth
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     changed = {path.name for path in before if before[path] != after[path]}
     assert changed <= {"manifest.json"}
+
+    assert "other examples" not in again
+    examples = out / "examples/train.parquet"
+    examples.write_bytes(examples.read_bytes() + b" ")
+    told = distill("train", str(recipe), "--student", "steper")
+    assert "steper-seed0: was trained on other examples than there are now" in told
