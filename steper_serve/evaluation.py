@@ -13,7 +13,7 @@ generated text (`acc_generated`). A failed question scores 0 in all of them.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +24,7 @@ from steper_serve.crew import answer_all
 from steper_serve.errors import SteperError
 from steper_serve.loop import Ask, Loop
 from steper_serve.questions import Question
-from steper_serve.trajectory import LanguageModel, Sampling, Trajectory, Usage
+from steper_serve.trajectory import Sampling, Trajectory, Usage
 
 _RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 50
@@ -85,7 +85,6 @@ class Score:
 
 
 Take = Callable[[Outcome], None]
-ModelFor = Callable[[Question], LanguageModel]
 
 
 async def run(
@@ -95,17 +94,15 @@ async def run(
     *,
     concurrency: int,
     sampling: Sampling = Sampling(),
-    model_for: ModelFor | None = None,
 ) -> None:
     """Answer every question, at most `concurrency` at once.
 
     Args:
-        loop: answers; its model is not used where `model_for` is given.
+        loop: answers.
         questions: taken one by one as room becomes free.
         take: is given each outcome when it is there, in no certain order. An error of this
             project that it raises ends the run.
         sampling: how tokens are drawn.
-        model_for: another model for each question.
 
     Raises:
         EngineUnavailable: the model is down. Questions that ended so are not handed over: they
@@ -113,33 +110,9 @@ async def run(
     """
 
     async def answer(question: Question) -> Outcome:
-        model = loop.model if model_for is None else model_for(question)
-        return await _answer(replace(loop, model=model), question, sampling)
+        return await _answer(loop, question, sampling)
 
-    async def check() -> None:
-        if model_for is None:
-            await loop.model.check()
-
-    await answer_all(questions, answer, take, concurrency=concurrency, check=check)
-
-
-async def evaluate(
-    loop: Loop,
-    questions: Iterable[Question],
-    *,
-    concurrency: int,
-    sampling: Sampling = Sampling(),
-    watch: Take = lambda outcome: None,
-) -> list[Score]:
-    """`run`, and the score of each question in the order in which they ended."""
-    scores: list[Score] = []
-
-    def take(outcome: Outcome) -> None:
-        scores.append(score(outcome.question, outcome.trajectory, outcome.seconds))
-        watch(outcome)
-
-    await run(loop, questions, take, concurrency=concurrency, sampling=sampling)
-    return scores
+    await answer_all(questions, answer, take, concurrency=concurrency, check=loop.model.check)
 
 
 def score(question: Question, trajectory: Trajectory | None, seconds: float = 0.0) -> Score:

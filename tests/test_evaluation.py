@@ -9,8 +9,10 @@ import pytest
 
 from steper_serve import crew, evaluation, questions
 from steper_serve.errors import CorpusError, EngineFailed, EngineUnavailable, SteperError
-from steper_serve.evaluation import Outcome, evaluate, interval, run, score, summary
+from steper_serve.evaluation import Outcome, Score, interval, run, score, summary
 from steper_serve.generation.scripted import ScriptedModel
+from steper_serve.loop import Loop
+from steper_serve.questions import Question
 from tests.recipes.worlds import loop, question, reason
 
 
@@ -22,6 +24,11 @@ async def gathered(*args, **settings) -> list[Outcome]:
     outcomes: list[Outcome] = []
     await run(*args, outcomes.append, **settings)
     return outcomes
+
+
+async def evaluate(loop: Loop, asked: list[Question], *, concurrency: int) -> list[Score]:
+    outcomes = await gathered(loop, asked, concurrency=concurrency)
+    return [score(each.question, each.trajectory, each.seconds) for each in outcomes]
 
 
 async def test_a_question_is_answered_scored_and_counted():
@@ -46,16 +53,6 @@ async def test_no_more_are_asked_at_once_than_may_be():
     assert model.num_running() == 4
     gate.set()
     assert {o.question.id for o in await running} == {f"q{n}" for n in range(10)}
-
-
-async def test_a_model_of_its_own_for_each_question():
-    def model_for(asked):
-        return ScriptedModel([f" So the answer is: {asked.id}."])
-
-    outcomes = await gathered(
-        loop(ScriptedModel([])), [question(1), question(2)], concurrency=1, model_for=model_for
-    )
-    assert [o.trajectory.answer for o in outcomes] == ["q1", "q2"]
 
 
 async def test_a_failed_question_is_handed_over_and_scores_nothing():

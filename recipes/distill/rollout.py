@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from steper_serve import answers, evaluation, journal
 from steper_serve.errors import EngineUnavailable
-from steper_serve.evaluation import ModelFor, Outcome
+from steper_serve.evaluation import Outcome
 from steper_serve.journal import Appender, Record
 from steper_serve.loop import Loop
 from steper_serve.questions import Question
@@ -129,21 +129,13 @@ def job_of(config: Config, dataset: DatasetConfig, *, retry_failed: bool = False
     )
 
 
-async def collect(
-    job: Job,
-    questions: Sequence[Question],
-    loop: Loop,
-    *,
-    model_for: ModelFor | None = None,
-    quiet: bool = False,
-) -> Tally:
+async def collect(job: Job, questions: Sequence[Question], loop: Loop) -> Tally:
     """Answer what is not answered yet, append each to the job's file as it ends.
 
     Args:
         job: where to, and how.
         questions: all of the dataset's; those that the file holds are not asked again.
-        loop: answers them; with `model_for`, its model is replaced for each question.
-        quiet: say nothing and show no progress.
+        loop: answers them.
 
     Raises:
         EngineUnavailable: the model is down; what it finished is in the file.
@@ -152,10 +144,9 @@ async def collect(
     """
     with Appender(job.file) as out:
         left, tally = _what_is_left(job, questions)
-        if not quiet:
-            known = (tally.done, tally.failed)
-            print(estimates.announcement(job.dataset, *known, left, loop, tally.tokens))
-        with tqdm(total=len(left), unit=" questions", disable=quiet or not left) as bar:
+        known = (tally.done, tally.failed)
+        print(estimates.announcement(job.dataset, *known, left, loop, tally.tokens))
+        with tqdm(total=len(left), unit=" questions", disable=not left) as bar:
 
             def take(outcome: Outcome) -> None:
                 out.append(record_of(job, outcome))
@@ -165,12 +156,7 @@ async def collect(
 
             try:
                 await evaluation.run(
-                    loop,
-                    left,
-                    take,
-                    concurrency=job.concurrency,
-                    sampling=job.sampling,
-                    model_for=model_for,
+                    loop, left, take, concurrency=job.concurrency, sampling=job.sampling
                 )
             except EngineUnavailable as error:
                 raise _down(job, tally, error) from error

@@ -50,7 +50,7 @@ async def rolled(config: Config, teacher=teach) -> None:
     (dataset,) = config.datasets
     questions = [question(n, hops=2 if n < 4 else 3) for n in range(6)]
     job = rollout.job_of(config, dataset)
-    await rollout.collect(job, questions, loop(ScriptedModel(teacher)), quiet=True)
+    await rollout.collect(job, questions, loop(ScriptedModel(teacher)))
     rows = [{n: getattr(q, n) for n in q.__slots__} for q in questions]
     dataset.questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -85,7 +85,7 @@ async def test_more_rollouts_are_filtered_again_and_what_followed_from_them_is_f
     (dataset,) = config.datasets
     again = replace(rollout.job_of(config, dataset), retry_failed=True)
     questions = [question(n) for n in range(6)]
-    await rollout.collect(again, questions, loop(ScriptedModel(reason)), quiet=True)
+    await rollout.collect(again, questions, loop(ScriptedModel(reason)))
     made = await filtering.run(config)
     assert made.counts["datasets"]["world"]["kept"] == 5
     assert not (config.out / "examples" / "manifest.json").exists()

@@ -38,7 +38,7 @@ class TestContract(Contract):
 async def trajectories(folder, model, format=FORMAT) -> dict[str, object]:
     """Of every question, without what the clock gave."""
     job = Job("world", "now", folder / "world.jsonl", concurrency=4)
-    tally = await collect(job, MANY, replace(loop(model), format=format), quiet=True)
+    tally = await collect(job, MANY, replace(loop(model), format=format))
     assert (tally.done, tally.right) == (12, 12)
     return {row["id"]: row["trajectory"] for _, row in journal.read(job.file)}
 

@@ -37,7 +37,7 @@ def rows(job: Job) -> list[dict]:
 
 
 async def test_each_question_becomes_a_record(job):
-    tally = await collect(job, MANY, loop(), quiet=True)
+    tally = await collect(job, MANY, loop())
     assert (tally.questions, tally.done, tally.failed, tally.right) == (12, 12, 0, 12)
     row = next(row for row in rows(job) if row["id"] == "q4")
     assert list(row) == [
@@ -51,7 +51,7 @@ async def test_each_question_becomes_a_record(job):
 
 
 async def test_what_is_done_is_not_asked_again(job, capsys):
-    await collect(job, MANY[:5], loop(), quiet=True)
+    await collect(job, MANY[:5], loop())
     model = ScriptedModel(reason)
     tally = await collect(job, MANY, loop(model))
     assert len(model.requests) == 2 * 7
@@ -62,10 +62,10 @@ async def test_what_is_done_is_not_asked_again(job, capsys):
 
 
 async def test_another_configuration_is_asked_anew(job, tmp_path):
-    await collect(job, MANY[:2], loop(), quiet=True)
+    await collect(job, MANY[:2], loop())
     other = Job("world", "later", job.file, concurrency=1)
     model = ScriptedModel(reason)
-    await collect(other, MANY[:2], loop(model), quiet=True)
+    await collect(other, MANY[:2], loop(model))
     assert len(model.requests) == 4
 
 
@@ -73,7 +73,7 @@ async def test_a_failure_is_kept_and_asked_again_on_request(job, capsys):
     def respond(request):
         return EngineFailed("it broke") if "Work 3 born" in request.prompt.text else reason(request)
 
-    tally = await collect(job, MANY, loop(ScriptedModel(respond)), quiet=True)
+    tally = await collect(job, MANY, loop(ScriptedModel(respond)))
     assert (tally.done, tally.failed) == (11, 1)
     (failed,) = [row for row in rows(job) if row["error"]]
     assert failed["id"] == "q3"
@@ -85,7 +85,7 @@ async def test_a_failure_is_kept_and_asked_again_on_request(job, capsys):
     assert "1 failed before (--retry-failed asks them again)" in capsys.readouterr().out
 
     again = Job("world", "now", job.file, concurrency=3, retry_failed=True)
-    tally = await collect(again, MANY, loop(), quiet=True)
+    tally = await collect(again, MANY, loop())
     assert (tally.done, tally.failed) == (12, 0)
     assert set(records.scan(job.file, "now").failed) == set()
 
@@ -100,7 +100,7 @@ async def test_a_teacher_that_goes_down_ends_the_stage_and_nothing_is_lost(job):
 
     model = ScriptedModel(respond)
     with pytest.raises(EngineUnavailable) as error:
-        await collect(job, MANY, loop(model), quiet=True)
+        await collect(job, MANY, loop(model))
     done = len(rows(job))
     assert 3 <= done < 12
     assert f"{done} questions are answered and kept in {job.file}" in error.value.message
@@ -108,7 +108,7 @@ async def test_a_teacher_that_goes_down_ends_the_stage_and_nothing_is_lost(job):
     assert "connection refused" in error.value.message
     assert not any(row["error"] for row in rows(job))
     model.down = None
-    tally = await collect(job, MANY, loop(), quiet=True)
+    tally = await collect(job, MANY, loop())
     assert (tally.done, tally.failed, len(rows(job))) == (12, 0, 12)
 
 
@@ -126,11 +126,11 @@ async def test_a_full_disk_ends_the_stage_and_names_the_file(job, monkeypatch):
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(DiskFailed, match=r"world\.jsonl.*No space left"):
-        await collect(job, MANY, loop(), quiet=True)
+        await collect(job, MANY, loop())
     monkeypatch.undo()
     assert len(rows(job)) == 3
     assert job.file.read_bytes().endswith(b"}\n")
-    tally = await collect(job, MANY, loop(), quiet=True)
+    tally = await collect(job, MANY, loop())
     assert (tally.done, len(rows(job))) == (12, 12)
 
 
@@ -138,7 +138,7 @@ async def test_a_record_that_is_none_is_named(job):
     job.file.parent.mkdir()
     job.file.write_text('{"id": "q1", "config": "now", "trajectory": {"steps": [{}]}}\n')
     with pytest.raises(BadRecord, match=r"world\.jsonl, line 1: `trajectory` cannot be read"):
-        await collect(job, MANY, loop(), quiet=True)
+        await collect(job, MANY, loop())
 
 
 KILLED = """
@@ -150,7 +150,7 @@ from tests.recipes.worlds import SlowModel, loop, question
 async def main(folder: Path) -> None:
     job = Job("world", "now", folder / "world.jsonl", concurrency=4)
     model = SlowModel(folder / "told", 0.03)
-    await collect(job, [question(n) for n in range(60)], loop(model), quiet=True)
+    await collect(job, [question(n) for n in range(60)], loop(model))
 
 asyncio.run(main(Path(sys.argv[1])))
 """
