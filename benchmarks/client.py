@@ -16,14 +16,8 @@ from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.endpoint import EndpointClient, openai_client
 from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable, RequestRefused
 from steper_serve.errors import SteperError
+from steper_serve.trace import TIMES
 
-_TIMES = (
-    "retrieval_seconds",
-    "queue_seconds",
-    "prefill_seconds",
-    "decode_seconds",
-    "generation_seconds",
-)
 _RESULT = ("answer", "stop_reason", "usage", "seconds")
 _REFUSED_PARAMS = ("model", "steper", "stream_options")
 _UNREADY = frozenset({"engine_unavailable", "engine_timeout", "index_unavailable"})
@@ -176,7 +170,7 @@ def joined(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             step["thought"] = f"{step['thought']} {thought}".lstrip()
         step["completions"] += event.get("completions", [])
         step["forced"] |= event.get("forced", False)
-        for name in _TIMES:
+        for name in TIMES:
             step[name] += event.get(name) or 0.0
     return {"steps": [steps[number] for number in sorted(steps)], **result}
 
@@ -187,7 +181,7 @@ def _since(start: float) -> float:
 
 def _no_step() -> dict[str, Any]:
     wrote = {"thought": "", "completions": [], "forced": False}
-    return {"query": None, "passages": [], **wrote, **dict.fromkeys(_TIMES, 0.0)}
+    return {"query": None, "passages": [], **wrote, **dict.fromkeys(TIMES, 0.0)}
 
 
 def request_of(cell: Cell, question: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from steper_serve.benchmarks.results import Results
 from steper_serve.benchmarks.retrieval import SEARCHES, Search, Subject, read, to_json
 from steper_serve.benchmarks.searching import OURS, Hit
 from steper_serve.errors import ConfigurationError
+from steper_serve.evaluation import recall
 from steper_serve.journal import Appender
 from steper_serve.questions import Question
 
@@ -138,9 +139,8 @@ def _resolved(file: Path, hits: Sequence[Sequence[Hit]]) -> list[list[tuple[str,
 
 
 def _recalls(asked: Sequence[Question], titles: Sequence[set[str]]) -> list[float]:
-    pairs = zip(asked, titles, strict=True)
-    wanted = ((set(question.supporting_titles), found) for question, found in pairs)
-    return [len(gold & found) / len(gold) for gold, found in wanted if gold]
+    shares = [recall(question, found) for question, found in zip(asked, titles, strict=True)]
+    return [share for share in shares if share is not None]
 
 
 def _job(dataset: Dataset, plan: Plan) -> _Job:

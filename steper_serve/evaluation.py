@@ -13,6 +13,7 @@ generated text (`acc_generated`). A failed question scores 0 in all of them.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -133,7 +134,7 @@ def score_answer(question: Question, answered: Answered | None, seconds: float =
     failed, gold = answered is None, question.answers
     answered = answered or Answered("", (), frozenset(), Usage())
     answer, generated = answered.answer, " ".join(answered.thoughts)
-    recall = _recall(question, answered.titles)
+    share = recall(question, answered.titles)
     return Score(
         id=question.id,
         type=question.type,
@@ -146,8 +147,8 @@ def score_answer(question: Question, answered: Answered | None, seconds: float =
         num_steps=len(answered.thoughts),
         num_generated_tokens=answered.usage.num_completion_tokens,
         num_prompt_tokens=answered.usage.num_prompt_tokens,
-        recall=recall,
-        complete=None if recall is None else float(recall == 1.0),
+        recall=share,
+        complete=None if share is None else float(share == 1.0),
         seconds=seconds,
     )
 
@@ -225,7 +226,8 @@ async def _answer(loop: Loop, question: Question, sampling: Sampling) -> Outcome
     return Outcome(question, trajectory, None, time.perf_counter() - start)
 
 
-def _recall(question: Question, found: frozenset[str]) -> float | None:
+def recall(question: Question, found: AbstractSet[str]) -> float | None:
+    """The share of a question's supporting titles among those found; None where none are known."""
     wanted = set(question.supporting_titles)
     return len(wanted & found) / len(wanted) if wanted else None
 

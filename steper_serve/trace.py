@@ -15,7 +15,8 @@ from typing import Any
 from steper_serve.drivers import Event, Found, Generated, Searching, Wrote
 from steper_serve.trajectory import Completion, Passage, Step, Trajectory
 
-_TIMES = (
+# Of a step in a trace, in seconds.
+TIMES = (
     "retrieval_seconds",
     "queue_seconds",
     "prefill_seconds",
@@ -38,7 +39,7 @@ class Clockwork:
         self.seconds: dict[int, dict[str, float]] = {}
 
     def __call__(self, event: Event) -> None:
-        sums = self.seconds.setdefault(event.step, dict.fromkeys(_TIMES, 0.0))
+        sums = self.seconds.setdefault(event.step, dict.fromkeys(TIMES, 0.0))
         for name, seconds in _times(event).items():
             sums[name] += seconds or 0.0
 
@@ -75,7 +76,7 @@ def trace_json(trajectory: Trajectory, seconds: float, clockwork: Clockwork) -> 
     """The whole trace of a finished answer."""
     result = result_json(trajectory, seconds)
     steps = [
-        {**step_json(step), **clockwork.seconds.get(number, dict.fromkeys(_TIMES, 0.0))}
+        {**step_json(step), **clockwork.seconds.get(number, dict.fromkeys(TIMES, 0.0))}
         for number, step in enumerate(trajectory.steps, 1)
     ]
     return {"answer": result.pop("answer"), "steps": steps, **result}

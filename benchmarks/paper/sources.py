@@ -13,6 +13,7 @@ from steper_serve.benchmarks import datasets
 from steper_serve.benchmarks.datasets import Dataset
 from steper_serve.benchmarks.paper.answered import Answer, Search, Subject
 from steper_serve.errors import ConfigurationError
+from steper_serve.evaluation import recall
 from steper_serve.questions import Question
 from steper_serve.trajectory import Passage
 
@@ -74,11 +75,9 @@ def with_gold(subjects: Sequence[Subject], known: Mapping[str, Dataset]) -> list
 
 def _of(answer: Answer, question: Question) -> Answer:
     """The answer to the question as its data set has it; recall follows its supporting titles."""
-    wanted = set(question.supporting_titles)
-    found = {passage.title for search in answer.searches for passage in search}
-    recall = len(wanted & found) / len(wanted) if wanted else None
-    complete = None if recall is None else float(recall == 1.0)
-    score = replace(answer.score, recall=recall, complete=complete)
+    share = recall(question, {passage.title for search in answer.searches for passage in search})
+    complete = None if share is None else float(share == 1.0)
+    score = replace(answer.score, recall=share, complete=complete)
     return replace(answer, question=question, score=score)
 
 
