@@ -6,7 +6,6 @@ look: `lexical` compares words, `Judge` asks a model. What is left out: what bec
 trajectory (filter).
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Self
 
 import openai
 
-from steper_serve.errors import ConfigurationError, EngineUnavailable
+from steper_serve.errors import EngineUnavailable
+from steper_serve.generation.endpoint_key import key_in
 from steper_serve.recipes.distill.sections import JudgeConfig
 from steper_serve.strategies.passages import render_passages
 from steper_serve.trajectory import Passage, Trajectory
@@ -87,7 +87,10 @@ class Judge:
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
         self._client = openai.AsyncOpenAI(
-            base_url=config.base_url, api_key=_key(config) or "none", max_retries=4, timeout=120.0
+            base_url=config.base_url,
+            api_key=key_in(config.api_key_env, "`filter.judge.api_key_env`") or "none",
+            max_retries=4,
+            timeout=120.0,
         )
 
     async def __aenter__(self) -> Self:
@@ -129,17 +132,6 @@ class Judge:
             ) from error
         words = _WORD.findall((reply.choices[0].message.content or "").lower())
         return words[0] if words and words[0] in ("yes", "no") else ""
-
-
-def _key(config: JudgeConfig) -> str | None:
-    if config.api_key_env is None:
-        return None
-    key = os.environ.get(config.api_key_env)
-    if not key:
-        raise ConfigurationError(
-            f"`filter.judge.api_key_env` names {config.api_key_env}, which is not set: export it"
-        )
-    return key
 
 
 def _words(text: str) -> set[str]:

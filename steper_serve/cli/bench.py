@@ -5,7 +5,6 @@ The benchmarks are imported when a command runs. What is left out: how anything 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ import click
 from steper_serve.cli.lazy import LazyGroup
 from steper_serve.cli.options import add
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation.endpoint_key import key_in
 from steper_serve.strategies import STRATEGIES
 from steper_serve.strategies.options import MAX_STEPS, TOP_K
 
@@ -186,7 +186,7 @@ def plan_of(flags: dict[str, Any], folder: Path, *, timed: bool) -> "Plan":
         repetitions=flags.get("repetitions", 1),
         retry_failed=flags["retry_failed"],
         timeout=flags["timeout"],
-        key=key_of(flags["key_env"]),
+        key=key_in(flags["key_env"], "--key-env"),
     )
 
 
@@ -194,15 +194,6 @@ def results_of(folder: Path, benchmark: str, flags: dict[str, Any]) -> "Results"
     from steper_serve.benchmarks.results import Results
 
     return Results(folder, benchmark, {name: value for name, value in flags.items() if value})
-
-
-def key_of(variable: str | None, option: str = "--key-env") -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise ConfigurationError(f"{option} names {variable}, which is not set: export it")
-    return key
 
 
 def say(tables: "Iterable[Table]", lines: Sequence[dict[str, Any]]) -> None:

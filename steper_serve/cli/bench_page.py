@@ -7,8 +7,9 @@ import asyncio
 
 import click
 
-from steper_serve.cli.bench import key_of, say
+from steper_serve.cli.bench import say
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation.endpoint_key import key_in
 
 
 @click.command()
@@ -41,7 +42,7 @@ def page(url: str, endpoint: str | None, pages: int, questions: int, key_env: st
             asked,
             endpoint=endpoint or f"{url}/v1",
             num_pages=pages,
-            key=key_of(key_env),
+            key=key_in(key_env, "--key-env"),
         )
     )
     say([measured.table()], [measured.line()])

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from steper_serve.cli.bench import asked, key_of, plan_of, results_of
+from steper_serve.cli.bench import asked, plan_of, results_of
+from steper_serve.cli.options import add
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation.endpoint_key import key_in
 
 if TYPE_CHECKING:
     from steper_serve.benchmarks.paper.experiments import Experiment
@@ -70,9 +72,7 @@ _OPTIONS = (
 
 
 def _chosen(command: F) -> F:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return add(command, _OPTIONS)
 
 
 @click.command()
@@ -206,7 +206,7 @@ def _court(experiment: "Experiment", flags: Mapping[str, Any]) -> "Court | None"
     return Court(
         url=url.rstrip("/"),
         model=model,
-        key=key_of(flags["judge_key_env"], "--judge-key-env"),
+        key=key_in(flags["judge_key_env"], "--judge-key-env"),
         concurrency=flags["judge_concurrency"],
         timeout=flags["timeout"],
         ask_again=flags["retry_failed"],

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from steper_serve.cli.bench import key_of, say
+from steper_serve.cli.bench import say
+from steper_serve.generation.endpoint_key import key_in
 
 if TYPE_CHECKING:
     from steper_serve.benchmarks.soak import Memory
@@ -67,7 +68,7 @@ def soak(
         seconds=minutes * 60,
         room=max_running + max_queued,
         load=load,
-        key=key_of(key_env),
+        key=key_in(key_env, "--key-env"),
     )
     bounds = ("--max-running", str(max_running), "--max-queued", str(max_queued))
     with _server(endpoint, (*bounds, *flags)) as (url, memory):

@@ -4,7 +4,6 @@ The recipe is imported when a command runs, since its libraries are an extra. Wh
 what the stages do (recipes/distill).
 """
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 
 from steper_serve.cli.wiring import open_model
 from steper_serve.errors import ConfigurationError
+from steper_serve.generation.endpoint_key import key_in
 from steper_serve.settings import Settings
 from steper_serve.trajectory import LanguageModel, PromptFormat
 
@@ -122,13 +122,7 @@ def settings_of(source: "ModelConfig") -> Settings:
 
 
 def _endpoint(endpoint: "EndpointConfig") -> dict[str, Any]:
-    key = None
-    if endpoint.api_key_env is not None:
-        key = os.environ.get(endpoint.api_key_env)
-        if not key:
-            raise ConfigurationError(
-                f"`api_key_env` names {endpoint.api_key_env}, which is not set: export it"
-            )
+    key = key_in(endpoint.api_key_env, "`api_key_env`")
     return {
         "model": endpoint.model,
         "endpoint": endpoint.base_url,

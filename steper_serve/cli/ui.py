@@ -9,11 +9,11 @@ import click
 import uvicorn
 import uvloop
 
-from steper_serve.cli.bench import key_of
 from steper_serve.cli.guarding import check_exposure
 from steper_serve.cli.page import make_page, report_of
 from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
+from steper_serve.generation.endpoint_key import key_in
 
 
 @click.command()
@@ -61,7 +61,7 @@ def ui(
         check_exposure(
             host, "the page shows them what the endpoint shows it: say --allow-unauthenticated"
         )
-    key = key_of(key_env) or ""
+    key = key_in(key_env, "--key-env") or ""
     report = None if results is None else report_of(results)
     listener = bind(host, port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
