@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill import manifest
 from steper_serve.recipes.distill.sections import (
     BaseStudent,
     DatasetConfig,
@@ -137,8 +138,11 @@ class Config(Section):
     def teacher_hash(self) -> str:
         """What the teacher itself is known by, whatever it is asked and wherever it runs."""
         endpoint, model = self.teacher.endpoint, self.teacher.model
-        name = endpoint.model if endpoint else model
-        return digest({"model": name} | self._pretraining(model))
+        if (name := pretrained(model)) is not None:
+            return self.pretrain_hash(name)
+        if model is not None and (made := manifest.read(Path(model))) is not None:
+            return made.config_hash
+        return digest(endpoint.model if endpoint else model)
 
     def stage_hash(self, stage: Stage) -> str:
         """The hash of a stage that is run once, over all datasets."""
