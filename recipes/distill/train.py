@@ -25,7 +25,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -42,6 +44,9 @@ from steper_serve.recipes.distill.jobs import Job, count, read_samples, size_of_
 from steper_serve.recipes.distill.loss import Objective, mid_steps_per_question, normalised
 from steper_serve.recipes.distill.metrics import Log, StepMetrics
 from steper_serve.recipes.distill.sections import TrainConfig
+
+# From which the tokens of a run are foretold.
+_BATCHES_LOOKED_AT = 32
 
 
 class TrainingFailed(SteperError):
@@ -264,8 +269,9 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _announcement(job: Job, samples: list[Sample], left_out: Counter[str], batches: Batches) -> str:
-    """What a run is going to take; tokens by the first batch's."""
-    per_batch = next(batches.epoch(0)).num_tokens
+    """What a run is going to take; tokens by those of the first batches."""
+    first = islice(batches.epoch(0), _BATCHES_LOOKED_AT)
+    per_batch = round(fmean(batch.num_tokens for batch in first))
     steps = math.ceil(job.train.epochs * len(batches))
     if job.train.max_tokens is not None:
         steps = math.ceil(job.train.max_tokens / per_batch)
