@@ -7,6 +7,7 @@ import pytest
 
 from steper_serve import plots
 from steper_serve.plots import Marker
+from steper_serve.plots.svg import LEFT, WIDTH
 
 NAMESPACE = {"s": "http://www.w3.org/2000/svg"}
 LETTER = 6.6
@@ -81,7 +82,7 @@ def test_names_neither_cover_each_other_nor_leave_the_plot():
     assert len(boxes) == 7
     for a, b in combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-    assert all(left >= 0 and right <= plots.WIDTH for left, _, right, _ in boxes)
+    assert all(left >= 0 and right <= WIDTH for left, _, right, _ in boxes)
 
 
 def test_bars_are_as_long_as_their_figures():
@@ -140,7 +141,7 @@ def test_lines_go_where_their_figures_are():
     svg = plots.lines("σ", "step", {"a": [(100, 0.2), (50, 0.4)], "b": [(100, 0.6)]})
     (first, second), ((bx, by),) = polylines(svg)
     assert first[0] < second[0] == bx
-    assert (second[0] - plots.LEFT) / (first[0] - plots.LEFT) == pytest.approx(2, abs=0.01)
+    assert (second[0] - LEFT) / (first[0] - LEFT) == pytest.approx(2, abs=0.01)
     assert second[1] - first[1] == pytest.approx(first[1] - by, abs=0.11)
     assert len(circles(svg)) == 3
     assert plots.lines("σ", "step", {"a": []}) == ""

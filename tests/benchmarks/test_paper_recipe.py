@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from steper_serve import journal
 from steper_serve.benchmarks.paper import recipe as reading
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.recipes.distill import card, evaluate, manifest
@@ -44,7 +45,7 @@ async def made(tmp_path) -> Config:
         for seed in told.seeds:
             folder = config.out / "students" / config.student_name(student, seed)
             text = card.model_card(config, student, seed, facts)
-            manifest.write_text(folder / "README.md", text)
+            journal.write_text(folder / "README.md", text)
     counts = {"datasets": {"train": {"done": 6}}}
     manifest.write(config.out / "rollouts", manifest.Manifest("rollout", "h", True, counts=counts))
     await evaluate.run(config, Graded())
