@@ -84,7 +84,7 @@ async def run(
     }
     for subject in subjects:  # before any engine is started
         if left[subject.name]:
-            _check_there(subject)
+            _check_there(config, subject)
     exams: dict[str, Exam] = {}
     for subject in subjects:
         await _examine(
@@ -125,12 +125,12 @@ def _students(config: Config) -> list[Subject]:
 
 def _extras(config: Config) -> list[Subject]:
     return [
-        Subject(m.name, models.resolved(config, m), m.step_ends or config.evaluate.step_ends)
-        for m in config.evaluate.models
+        Subject(m.name, m, m.step_ends or config.evaluate.step_ends) for m in config.evaluate.models
     ]
 
 
-def _check_there(subject: Subject) -> None:
+def _check_there(config: Config, subject: Subject) -> None:
+    models.resolved(config, subject.source)
     folder = subject.source.model
     if subject.is_student and not Path(folder or "").is_dir():
         raise StageMissing(f"there is no student {folder}: run `steper-serve distill train` first")
@@ -160,8 +160,9 @@ async def _examine(
     for trial in left:  # before an engine is started for nothing
         if trial.dev.name not in exams:
             exams[trial.dev.name] = _exam(config, trial.dev)
-    few_shot = few_shot_prompts(subject.source.prompts)
-    async with open_model(subject.source) as (model, format):
+    source = models.resolved(config, subject.source)
+    few_shot = few_shot_prompts(source.prompts)
+    async with open_model(source) as (model, format):
         for trial in left:
             ending = replace(format, step_end=trial.step_end)
             job = Job(

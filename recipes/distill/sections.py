@@ -195,8 +195,10 @@ class LoraConfig(Section):
 
 
 class TrainConfig(Section):
-    """How students are trained; the defaults are the paper's where it tells,
-    but for `zero_stage` (3 there) and `gradient_checkpointing` (on there).
+    """How students are trained.
+
+    The defaults are the paper's where it tells, but for `zero_stage` (3 there) and
+    `gradient_checkpointing` (on there).
 
     Args:
         questions_per_batch: global batch over all ranks and accumulation steps, in questions:

@@ -135,6 +135,21 @@ async def test_a_model_that_goes_down_loses_nothing(tmp_path):
     assert len(list(journal.read(file))) == 6
 
 
+async def test_what_is_evaluated_needs_no_other_model_of_the_recipe(tmp_path):
+    """Not even one that stage 0 has yet to make; asked for by name, it is missed."""
+    sizes = dict.fromkeys(("layers", "width", "heads", "feed_forward"), 8) | {"vocabulary": 512}
+    lessons = [{"name": "search", "tokens": 1}]
+    table = {**sizes, "lessons": lessons, "first_seed": 0, "last_seed": 1}
+    extra = {"models": [{"name": "teacher", "model": "pretrain:big"}]}
+    config = recipe(tmp_path, pretrain={"big": table}, evaluate=extra)
+    await evaluate.run(config, Opener(), only=["steper-seed0"])
+    opener = Opener()
+    await evaluate.run(config, opener, only=["steper-seed0"])
+    assert opener.opened == []
+    with pytest.raises(StageMissing, match=r"no model in .*pretrain/big"):
+        await evaluate.run(config, opener)
+
+
 async def test_questions_that_failed_are_asked_again_on_request(tmp_path):
     config = recipe(tmp_path, evaluate={"step_ends": ["eos"]})
 
