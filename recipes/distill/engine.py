@@ -65,13 +65,22 @@ def build(model: nn.Module, train: TrainConfig) -> Any:
     import deepspeed
 
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained,
-        lr=train.learning_rate,
-        weight_decay=train.weight_decay,
-        fused=torch.cuda.is_available(),
+    adamw = None
+    if train.muon is None:
+        adamw = torch.optim.AdamW(
+            trained,
+            lr=train.learning_rate,
+            weight_decay=train.weight_decay,
+            fused=torch.cuda.is_available(),
+        )
+    elif not torch.cuda.is_available():
+        # It compiles its few products of matrices, which on a CPU takes minutes and gains nothing.
+        torch.compiler.set_stance("force_eager")
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=adamw, model_parameters=trained, config=settings(train)
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings(train))
+    for group in engine.optimizer.param_groups:
+        group["share"] = group["lr"] / train.learning_rate
     return engine
 
 
@@ -90,13 +99,24 @@ def settings(train: TrainConfig) -> dict[str, Any]:
     elif train.bf16:
         made["bf16"] = {"enabled": True}
         made["data_types"] = {"grad_accum_dtype": "fp32"}
+    if train.muon is not None:
+        made["optimizer"] = {
+            "type": "Muon",
+            "params": {
+                "muon_lr": train.muon.learning_rate,
+                "adam_lr": train.learning_rate,
+                "momentum": train.muon.momentum,
+                "weight_decay": train.weight_decay,
+                "torch_adam": True,
+            },
+        }
     return made
 
 
 def set_learning_rate(engine: Any, value: float) -> None:
-    """Let the engine's next step use this learning rate."""
+    """Let the engine's next step use this learning rate, and Muon's as large a share of its own."""
     for group in engine.optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["share"]
 
 
 def step(engine: Any) -> float:

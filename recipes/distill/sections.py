@@ -194,6 +194,18 @@ class LoraConfig(Section):
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
+class MuonConfig(Section):
+    """Train the layers' matrices by Muon in place of AdamW, as DeepSpeed has it.
+
+    Embeddings, norms and the output layer stay with AdamW and `TrainConfig.learning_rate`; both
+    rates follow one schedule. `learning_rate` is the spectral norm of an update of a matrix that
+    is not taller than wide.
+    """
+
+    learning_rate: Positive = 0.02
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+
+
 class TrainConfig(Section):
     """How students are trained.
 
@@ -230,6 +242,17 @@ class TrainConfig(Section):
     scale_expansion: bool = True
     save_every: Count = 200
     lora: LoraConfig | None = None
+    # Not told where there is none, so that students are known by what they were before it.
+    muon: MuonConfig | None = Field(default=None, exclude_if=lambda muon: muon is None)
+
+    @model_validator(mode="after")
+    def _muon_on_whole_gradients(self) -> Self:
+        if self.muon is not None and self.zero_stage != 0:
+            raise ValueError(
+                "`muon` needs `zero_stage = 0`: in the other stages DeepSpeed clips its updates to "
+                "`max_grad_norm`, not the gradients"
+            )
+        return self
 
 
 class StudentConfig(Section):

@@ -81,6 +81,11 @@ def test_targets_are_those_that_somebody_learns_from(tmp_path):
         ("some/base", "pretrain:base", r"needs a table \[pretrain.base\]"),
         ("[student]", '[filter]\nsteps = "cut"\nsupport = "judge"\n[student]', "table `judge`"),
         ("[student]\n", "[student\n", "cannot read the recipe"),
+        (
+            "[student]\n",
+            "[train]\nzero_stage = 2\nmuon = {}\n[student]\n",
+            "needs `zero_stage",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(tmp_path, before, after, message):
@@ -88,6 +93,13 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path, before, after, message):
     with pytest.raises(ConfigurationError, match=message) as error:
         read(tmp_path, SMALL.replace(before, after, 1))
     assert "recipe.toml" in error.value.message
+
+
+def test_another_optimizer_makes_another_student(tmp_path):
+    """And none leaves it what it was: the hash is that of a student from before there was one."""
+    plain = read(tmp_path).student_hash("steper", 0)
+    assert "muon" not in read(tmp_path).train.model_dump_json()
+    assert read(tmp_path, SMALL + "[train.muon]\n").student_hash("steper", 0) != plain
 
 
 def test_a_lesson_takes_no_key_that_it_has_no_use_for(tmp_path):

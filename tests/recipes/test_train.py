@@ -20,11 +20,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
+from torch.optim import _muon
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.generation.model_format import load_format
-from steper_serve.recipes.distill import metrics, students, tables
+from steper_serve.recipes.distill import metrics, precision, students, tables
 from steper_serve.recipes.distill.batches import KINDS, Batches, Sample, collate, pack
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
@@ -47,6 +48,8 @@ for file in sys.argv[1:]:
 EXACT = {"bf16": False, "tokens_per_micro_batch": 256}
 LORA = {"r": 4, "alpha": 8.0, "dropout": 0.2, "target_modules": ["q_proj", "v_proj"]}
 LONG = {"epochs": 8, "save_every": 3}
+# All questions a step, so that their order does not matter.
+MUON = {"muon": {"learning_rate": 0.05}, "questions_per_batch": 12, "epochs": 4}
 RUNS = {
     "whole": {"bf16": False, "tokens_per_micro_batch": 100_000},
     "split": EXACT,
@@ -58,11 +61,14 @@ RUNS = {
     "tokens": {"max_tokens": 3000},
     "lora": LONG | {"lora": LORA, "zero_stage": 0},
     "long-3": LONG | {"zero_stage": 3},
+    "muon": EXACT | MUON | {"weighting": "uniform", "weight_decay": 0.1},
+    "muon-long": LONG | {"muon": {"learning_rate": 0.05}},
 }
 ON_TWO_RANKS = {
     "two": EXACT,
     "two-apart": EXACT | {"shared_prefix": False, "zero_stage": 2},
     "two-3": EXACT | {"zero_stage": 3},
+    "two-muon": RUNS["muon"],
 }
 
 
@@ -252,6 +258,40 @@ def test_every_stage_has_the_same_curve_within_bfloat16(folder, run):
     assert column(folder, run, "loss") == pytest.approx(exact, rel=5e-3)
 
 
+def test_muon_is_torchs_own(folder, monkeypatch):
+    """The layers' matrices by Muon, the rest by AdamW, each at its share of the schedule's rate."""
+    monkeypatch.setattr(_muon, "_zeropower_via_newtonschulz", precision.orthogonal)
+    config = Config.model_validate(json.loads((folder / "muon" / "config.json").read_text()))
+    samples, _ = read_samples(Job.of(config, "s", 0))
+    weights = {"init": 1 / 3, "exp": mid_steps_per_question(samples) / 3, "agg": 1 / 3}
+    plain = AutoModelForCausalLM.from_pretrained(config.student.model, dtype=torch.float32)
+    named = list(plain.named_parameters())
+    matrices = [p for name, p in named if "layers" in name and p.ndim == 2]
+    others = [p for name, p in named if not ("layers" in name and p.ndim == 2)]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=config.train.muon.learning_rate, weight_decay=0.1),
+        torch.optim.AdamW(others, lr=config.train.learning_rate, weight_decay=0.1),
+    ]
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    for line in curve(folder, "muon"):
+        loss = reference_loss(plain, samples, weights)
+        assert line["loss"] == pytest.approx(loss.item(), rel=1e-3)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), config.train.max_grad_norm)
+        share = line["learning_rate"] / config.train.learning_rate
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * share
+            optimizer.step()
+            optimizer.zero_grad()
+    assert line["loss"] < 0.9 * curve(folder, "muon")[0]["loss"]
+
+
+def test_muon_has_one_curve_on_all_ranks(folder):
+    for field in ("loss", "grad_norm"):
+        expected = column(folder, "muon", field)
+        assert column(folder, "two-muon", field) == pytest.approx(expected, rel=1e-3), field
+
+
 def test_training_may_end_by_tokens(folder):
     total = column(folder, "tokens", "total_tokens")
     assert total[-1] >= 3000 > total[-2]
@@ -274,7 +314,7 @@ def kill_at(num_lines: int, processes: dict[Path, subprocess.Popen]) -> None:
 
 def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, folder, model):
     """With dropout, whose random numbers have to go on as well, and with partitioned weights."""
-    names = ("lora", "long-3")
+    names = ("lora", "long-3", "muon-long")
     files = {name: prepare(tmp_path, model, name, **RUNS[name]) for name in names}
     logs = [tmp_path / n / "students" / "s-seed0" / "logs" / "metrics.jsonl" for n in names]
     kill_at(8, {log: start([file]) for log, file in zip(logs, files.values(), strict=True)})
