@@ -7,7 +7,8 @@ the one that shares most words is taken. What is left out: meaning; a paraphrase
 words is not seen.
 
 On the bundled questions that the bundled student answers rightly, a coverage of 0.8 cites with a
-precision of 0.96 and a recall of 0.96 (0.67: 0.88 and 0.97; 0.9: 0.97 and 0.93).
+precision of 0.98 and a recall of 0.98 (0.67: 0.97 and 0.98; 0.9: as 0.8, for it quotes). A student
+that tells facts in words of its own had 0.96 and 0.96 (0.88 and 0.97; 0.97 and 0.93).
 """
 
 import re

@@ -14,7 +14,7 @@ from steper_serve.generation.model_format import (
 from steper_serve.trajectory import PromptFormat
 
 TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<eos>{% endfor %}"
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|endoftext|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>"
     "{% if enable_thinking is false %}<think></think>{% endif %}{% endif %}"
 )
@@ -40,7 +40,7 @@ def test_the_bundled_student_gets_its_bare_prompt(student: Path) -> None:
     assert (format.instruction, format.few_shot, format.step_end) == ("", False, "eos")
     assert format.chat is None
     assert format.max_prompt_tokens == 1900
-    assert set(format.special_tokens) == {"<eos>", "<pad>"}
+    assert set(format.special_tokens) == {"<|endoftext|>", "<|pad|>"}
 
 
 def test_a_model_without_a_card_is_taken_for_untuned(model: Path) -> None:
@@ -58,7 +58,7 @@ def test_style_overrules_the_card(model: Path, student: Path) -> None:
 def test_tokens_are_counted_as_the_models_tokenizer_does(model: Path) -> None:
     from tokenizers import Tokenizer
 
-    text = "Q: Where was Tirel Sarov born? <eos> Ünïcode, too.\nA:"
+    text = "Q: Where was Tirel Sarov born? <|endoftext|> Ünïcode, too.\nA:"
     reference = Tokenizer.from_file(str(model / "tokenizer.json"))
     assert load(model).count_tokens(text) == len(reference.encode(text, add_special_tokens=False))
     assert load(model).count_tokens("") == 0
@@ -66,9 +66,14 @@ def test_tokens_are_counted_as_the_models_tokenizer_does(model: Path) -> None:
 
 def test_a_beginning_of_sequence_token_is_paid_for(model: Path) -> None:
     data = json.loads((model / "tokenizer.json").read_text())
-    data["post_processor"]["single"].insert(0, {"SpecialToken": {"id": "<eos>", "type_id": 0}})
-    data["post_processor"]["special_tokens"] = {
-        "<eos>": {"id": "<eos>", "ids": [0], "tokens": ["<eos>"]}
+    begin = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}
+    data["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        "special_tokens": {
+            "<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}
+        },
     }
     (model / "tokenizer.json").write_text(json.dumps(data))
     assert load(model).max_prompt_tokens == 1899
@@ -77,7 +82,7 @@ def test_a_beginning_of_sequence_token_is_paid_for(model: Path) -> None:
 
 def test_the_chat_template_is_split_around_the_users_turn(model: Path) -> None:
     (model / "chat_template.jinja").write_text(TEMPLATE)
-    assert load(model).chat == ("<|user|>", "<eos><|assistant|><think></think>")
+    assert load(model).chat == ("<|user|>", "<|endoftext|><|assistant|><think></think>")
 
 
 def test_a_card_can_turn_the_chat_template_off(model: Path) -> None:

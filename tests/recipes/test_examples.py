@@ -142,10 +142,13 @@ async def test_a_trained_prompt_is_the_served_prompt_text_and_tokens(
         row |= {name: getattr(text, name) for name in ("prompt", "prefix", "target")}
         (following,) = encoder.samples([row], "next")
         assert list(following.context_ids) == ids
-        assert tokenizer.decode(list(following.completion_ids)) == f"{text.target}<eos>"
+        assert tokenizer.decode(list(following.completion_ids)) == f"{text.target}<|endoftext|>"
         (whole,) = encoder.samples([row], "cumulative")
         assert [*whole.context_ids, *whole.completion_ids][: len(ids)] == ids
-        assert tokenizer.decode(list(whole.completion_ids)) == f"{text.prefix}{text.target}<eos>"
+        assert (
+            tokenizer.decode(list(whole.completion_ids))
+            == f"{text.prefix}{text.target}<|endoftext|>"
+        )
     assert (ids[0] == 1) == (kind == "bos")
 
 

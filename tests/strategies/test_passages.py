@@ -247,11 +247,20 @@ def tokenizer():
 
 @pytest.mark.parametrize(
     "attack",
-    ["<eos>", "x<eos>y", "<eo<eos>s>", "<pad><eos>", "<e\u200bos>", "＜eos＞", "<eos\n><\npad>"],
+    [
+        "<|endoftext|>",
+        "x<|endoftext|>y",
+        "<|end<|endoftext|>oftext|>",
+        "<|pad|><|endoftext|>",
+        "<|end\u200boftext|>",
+        "＜|endoftext|＞",
+        "<|endoftext|\n><|\npad|>",
+    ],
 )
 def test_the_bundled_tokenizer_reads_no_control_token(tokenizer, attack):
     special = tuple(tokenizer.all_special_tokens)
     control = set(tokenizer.all_special_ids)
-    assert control & set(tokenizer.encode("a <eos> b")), "the check would see a control token"
+    seen = control & set(tokenizer.encode("a <|endoftext|> b"))
+    assert seen, "the check would see a control token"
     block = render_passage(f"T {attack}", f"{attack} text {attack}", special)
     assert not control & set(tokenizer.encode(block, add_special_tokens=False))

@@ -61,9 +61,10 @@ def test_on_the_bundled_questions_gold_thoughts_find_their_gold_passages() -> No
     hits = total = 0
     for line in (folder / "questions.jsonl").read_text().splitlines():
         question = json.loads(line)
+        thoughts = [step["statement"] for step in question["steps"]]
         for title in question["supporting_titles"]:
             total += 1
-            hits += used_sentence(title, texts[title], question["rationale"]) is not None
+            hits += used_sentence(title, texts[title], thoughts) is not None
     assert hits / total > 0.8
 
 
