@@ -44,7 +44,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
             gr.HTML('<div class="turns"></div>', apply_default_css=False, elem_id="log")
             live = gr.HTML(render.welcome(), apply_default_css=False, elem_id="live")
             examples = gr.Dataset(
-                components=["textbox"],
+                components=["number"],  # its samples are shown whole, a textbox's cut at 60
                 samples=[],
                 label="Questions to try",
                 elem_id="examples",
