@@ -18,12 +18,13 @@ from typing import Any
 from steper_serve import evaluation, journal, questions
 from steper_serve.errors import ConfigurationError
 from steper_serve.evaluation import Score
+from steper_serve.loop import Loop
 from steper_serve.questions import Question
 from steper_serve.recipes.distill import datasets, manifest, models, records, rollout
 from steper_serve.recipes.distill.config import Config, digest
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
 from steper_serve.recipes.distill.manifest import Manifest
-from steper_serve.recipes.distill.models import Opened, OpenModel
+from steper_serve.recipes.distill.models import OpenModel
 from steper_serve.recipes.distill.rollout import Job
 from steper_serve.recipes.distill.sections import DatasetConfig, ModelConfig, StepEnd
 from steper_serve.strategies import few_shot_prompts
@@ -172,7 +173,9 @@ async def _examine(
                 concurrency=config.evaluate.concurrency,
                 retry_failed=retry_failed,
             )
-            await _try(config, trial, job, exams[trial.dev.name], (model, ending), few_shot)
+            exam = exams[trial.dev.name]
+            loop = models.loop_of(config, model, exam.retriever, ending, few_shot)
+            await _try(config, trial, job, exam.questions, loop)
 
 
 def _is_left(config: Config, trial: Trial, *, retry_failed: bool) -> bool:
@@ -181,17 +184,11 @@ def _is_left(config: Config, trial: Trial, *, retry_failed: bool) -> bool:
 
 
 async def _try(
-    config: Config,
-    trial: Trial,
-    job: Job,
-    exam: Exam,
-    opened: Opened,
-    few_shot: Mapping[str, Any],
+    config: Config, trial: Trial, job: Job, asked: Sequence[Question], loop: Loop
 ) -> None:
-    model, format = opened
-    loop = models.loop_of(config, model, exam.retriever, format, few_shot)
-    await rollout.collect(job, exam.questions, loop)
-    summary = evaluation.summary(_scores(job, exam.questions))
+    """Ask what is left of an evaluation's questions, and write its summary."""
+    await rollout.collect(job, asked, loop)
+    summary = evaluation.summary(_scores(job, asked))
     told = {
         "model": trial.model,
         "dataset": trial.dev.name,

@@ -105,7 +105,10 @@ def create_app(
         vitals: what is known of the engine, for whoever watches it.
         telemetry: what an operator is told.
     """
-    app = FastAPI(title="StepER Serve", version=steper_serve.__version__)
+    # No /docs: its page runs scripts of another server's, where readers keep their keys.
+    app = FastAPI(
+        title="StepER Serve", version=steper_serve.__version__, docs_url=None, redoc_url=None
+    )
     created = int(time.time())
     admission, counted = admission or Admission(), Metrics()
     counted.show(admission, loop)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_EXAMPLES = 8
 # What is the endpoint's; the page has the rest, and so what nobody has.
 _ASKED_BY_MACHINES = ("/health", "/ready", "/metrics")
-_OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/docs", "/redoc", "/openapi.json")
+_OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/openapi.json")
 
 
 class Site:

@@ -21,7 +21,6 @@ DATA = [
     ("GET", "/v1/passages?query=Lumen"),
     ("GET", "/v1/passages/p3"),
     ("GET", "/v1/corpus"),
-    ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/v1/nothing"),
     ("GET", "//health"),

@@ -187,6 +187,7 @@ async def test_unknown_model_is_404(client: AsyncOpenAI) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/v1/nothing", 404),
+        ("GET", "/docs", 404),  # its page would run scripts of another server's
         ("GET", "/v1/chat/completions", 405),
         ("GET", "/v1/passages/no-such", 404),
         ("DELETE", "/v1/models", 405),
