@@ -92,6 +92,12 @@ class Config(Section):
             name = pretrained(model)
             if name is not None and name not in self.pretrain:
                 raise ValueError(f"`{model}` needs a table [pretrain.{name}]")
+        before: list[str] = []
+        for own, table in self.pretrain.items():
+            start = pretrained(table.start)
+            if start is not None and start not in before:
+                raise ValueError(f"[pretrain.{own}] needs a table [pretrain.{start}] before it")
+            before.append(own)
         return self
 
     def train_for(self, student: str) -> TrainConfig:
@@ -123,10 +129,9 @@ class Config(Section):
         return model if name is None else str(self.out / "pretrain" / name)
 
     def pretrain_hash(self, name: str) -> str:
-        """What a model of stage 0 depends on: its table, and the loop that it learns, if any."""
-        table = self._table(name)
-        loop = [self.max_steps, self.top_k] if self.pretrain[name].strategies else []
-        return digest([table, *loop])
+        """What a model of stage 0 depends on: its table, those of the models that it starts from
+        (of one that `made` has, its own alone), and the loop that it learns, if any."""
+        return digest([self._table(name), *self._loop_of(name)])
 
     def rollout_hash(self, dataset: DatasetConfig) -> str:
         """What a rollout record is keyed by, beside its question's id."""
@@ -199,7 +204,21 @@ class Config(Section):
         return {} if name is None else {"pretrain": self._table(name)}
 
     def _table(self, name: str) -> dict[str, Any]:
-        return self.pretrain[name].model_dump(mode="json", exclude={"made"})
+        table = self.pretrain[name]
+        own = table.model_dump(mode="json", exclude={"made"})
+        start = pretrained(table.start)
+        if start is None or self._is_made_of(name, own):
+            return own
+        return own | {"from": self._table(start)}
+
+    def _is_made_of(self, name: str, own: dict[str, Any]) -> bool:
+        made = self.pretrain[name].made
+        return made is not None and bool(
+            manifest.finished(made, digest([own, *self._loop_of(name)]))
+        )
+
+    def _loop_of(self, name: str) -> list[int]:
+        return [self.max_steps, self.top_k] if self.pretrain[name].strategies else []
 
 
 def load(file: Path) -> Config:

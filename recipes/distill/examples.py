@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from steper_serve import drivers, journal
 from steper_serve.recipes.distill import card, manifest, records, tables
 from steper_serve.recipes.distill.config import Config
@@ -60,8 +62,10 @@ def run(config: Config) -> manifest.Manifest:
     counts: dict[str, Any] = {}
     for target in _targets(config):
         tally, left_out = tables.Tally(), Counter[str]()
-        rows = _all_rows(config, options, target, left_out)
-        if not tables.write(path(config, target), tally.counted(rows)):
+        with tqdm(desc=target, total=_num_kept(config), unit=" trajectories") as bar:
+            rows = _all_rows(config, options, target, left_out, bar)
+            num_rows = tables.write(path(config, target), tally.counted(rows))
+        if not num_rows:
             raise StageMissing(
                 f"no trajectory under {config.out / 'kept'} gave a step sample "
                 f"(left out: {dict(left_out) or 'none'}): run the filter, or look at its report"
@@ -193,12 +197,18 @@ def _targets(config: Config) -> list[Target]:
     return list(dict.fromkeys([config.examples.target, *config.targets()]))
 
 
+def _num_kept(config: Config) -> int | None:
+    """How many trajectories there are, where the filter came to its end."""
+    told = manifest.read(config.out / "kept")
+    return sum(d["kept"] for d in told.counts["datasets"].values()) if told else None
+
+
 def _files_exist(config: Config) -> bool:
     return all(path(config, target).exists() for target in _targets(config))
 
 
 def _all_rows(
-    config: Config, options: Options, target: Target, left_out: Counter[str]
+    config: Config, options: Options, target: Target, left_out: Counter[str], bar: "tqdm[Any]"
 ) -> Iterator[tables.Row]:
     for dataset in config.datasets:
         file = config.out / "kept" / f"{dataset.name}.jsonl"
@@ -210,6 +220,7 @@ def _all_rows(
             where = f"{file}, line {place.line}"
             trajectory = _trajectory(records.required(record, "trajectory", file, place), where)
             yield from _rows(config, dataset, record, trajectory, options, target, left_out)
+            bar.update()
         if num_kept == 0:
             raise StageMissing(f"{file} is empty: the filter kept no trajectory")
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from safetensors import SafetensorError
+
 from steper_serve.errors import SteperError
 from steper_serve.journal import BadRecord, DiskFailed
 
@@ -29,5 +31,5 @@ def saving(what: str, advice: str = "make room and start again") -> Iterator[Non
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise DiskFailed(f"cannot save {what}: {error}; {advice}") from error

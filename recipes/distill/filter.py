@@ -11,7 +11,7 @@ support is (support).
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from steper_serve.recipes.distill.sections import DatasetConfig, FilterConfig, J
 from steper_serve.strategies.evidence import used_passages
 from steper_serve.trajectory import Trajectory
 
-Verdicts = dict[str, Sequence[bool]]
+Verdicts = dict[str, support.Verdict]
 
 
 @dataclass(slots=True)
@@ -42,12 +42,17 @@ class Hops:
 
 @dataclass(slots=True)
 class Yield:
-    """What became of a dataset's rollouts. `kept` includes those that were `cut`."""
+    """What became of a dataset's rollouts.
+
+    `kept` includes those that were `cut`; `unclear` are a judge's replies that say neither yes nor
+    no, each of which counts as no.
+    """
 
     asked: int = 0
     failed: int = 0
     matched: int = 0
     unsupported: int = 0
+    unclear: int = 0
     dropped: int = 0
     cut: int = 0
     kept: int = 0
@@ -83,6 +88,7 @@ async def run(config: Config) -> Manifest:
         return done
     start = time.perf_counter()
     manifest.forget(config.out / "examples")
+    print(f"filtering {sum(sources.values()) / 1e6:,.1f} MB of rollouts")
     yields = {d.name: await _filter(config, d) for d in config.datasets}
     print(table(yields))
     counts = {name: _plain(found) for name, found in yields.items()}
@@ -127,6 +133,8 @@ def table(yields: dict[str, Yield]) -> str:
                 f"  {found.unsupported:,} with an unsupported step ({shares['removed']:.1%} of "
                 f"the right ones): {found.dropped:,} dropped, {found.cut:,} cut"
             )
+        if found.unclear:
+            lines.append(f"  neither yes nor no: {found.unclear:,} of the judge's replies")
         for hops, tally in sorted(found.by_hops.items()):
             share = tally.kept / tally.asked
             lines.append(f"  {hops} hops: {tally.kept:,} of {tally.asked:,} kept ({share:.1%})")
@@ -145,13 +153,21 @@ async def _filter(config: Config, dataset: DatasetConfig) -> Yield:
         )
     asked = [q for q in questions if q.id in done or q.id in held.failed]
     found = Yield(asked=len(asked), failed=len(asked) - len(done))
-    for question in asked:
-        found.of(question.hops).asked += 1
+    tallies = {q.id: found.of(q.hops) for q in asked}
+    for tally in tallies.values():
+        tally.asked += 1
     verdicts = await _verdicts(config, dataset, done)
+    found.unclear = sum(verdict.unclear for verdict in verdicts.values())
     kept = _kept(config.filter, source, done, verdicts, found)
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
-    journal.write_lines(file_of(config, dataset), lines)
+    journal.write_lines(file_of(config, dataset), _lines(kept, tallies))
     return found
+
+
+def _lines(kept: Iterator[Record], tallies: Mapping[str, Hops]) -> Iterator[str]:
+    """The records as they are written; counts them by hops on the way."""
+    for record in kept:
+        tallies[record["id"]].kept += 1
+        yield json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def _kept(
@@ -166,7 +182,6 @@ def _kept(
             stays = _supported(chosen, record, trajectory, verdicts.get(record["id"]), found)
         if stays is not None:
             found.kept += 1
-            found.of(records.required(record, "hops", source, place)).kept += 1
             yield stays
 
 
@@ -174,18 +189,21 @@ def _supported(
     chosen: FilterConfig,
     record: Record,
     trajectory: Trajectory,
-    verdict: Sequence[bool] | None,
+    judged: support.Verdict | None,
     found: Yield,
 ) -> Record | None:
     """The record less what is not supported; None if nothing of it stays."""
     if chosen.steps == "off":
         return record
-    if verdict is None:
-        verdict = [share >= chosen.threshold for share in support.lexical(trajectory)]
-    if all(verdict):
+    supported = (
+        judged.supported
+        if judged
+        else tuple(share >= chosen.threshold for share in support.lexical(trajectory))
+    )
+    if all(supported):
         return record
     found.unsupported += 1
-    sound = list(verdict).index(False)
+    sound = supported.index(False)
     shorter = cut(trajectory, sound) if chosen.steps == "cut" else None
     if shorter is None:
         found.dropped += 1
@@ -208,7 +226,10 @@ async def _verdicts(config: Config, dataset: DatasetConfig, places: dict[str, Pl
     made_with = digest([config.rollout_hash(dataset), judge.model])
     with Appender(file) as out:
         known = records.scan(file, made_with).done.values()
-        verdicts: Verdicts = {r["id"]: r["supported"] for _, r in journal.read_at(file, known)}
+        verdicts: Verdicts = {
+            r["id"]: support.Verdict(tuple(r["supported"]), r["unclear"])
+            for _, r in journal.read_at(file, known)
+        }
         right = {
             record["id"]: trajectory
             for place, record in journal.read_at(source, places.values())
@@ -241,7 +262,7 @@ async def _judge(
             def take(judged: _Judged) -> None:
                 told = {"id": judged.id, "config": made_with, **asdict(judged.verdict)}
                 out.append({**told, "error": None})
-                verdicts[judged.id] = judged.verdict.supported
+                verdicts[judged.id] = judged.verdict
                 bar.update()
 
             await answer_all(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from steper_serve.errors import RequestRateExceeded, TokenRateExceeded
 
 RATED = ("requests", "tokens")
-_MINUTE = 60.0
+_MINUTE = 60
 
 
 class Bucket:
@@ -106,8 +106,10 @@ def duration(seconds: float) -> str:
     milliseconds = math.ceil(seconds * 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms"
-    minutes, rest = divmod(milliseconds / 1000, _MINUTE)
-    return f"{minutes:.0f}m{rest:.0f}s" if minutes else f"{rest:g}s"
+    if milliseconds < 1000 * _MINUTE:
+        return f"{milliseconds / 1000:g}s"
+    minutes, rest = divmod(math.ceil(milliseconds / 1000), _MINUTE)
+    return f"{minutes}m{rest}s"
 
 
 def _again(seconds: float) -> str:

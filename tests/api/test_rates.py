@@ -86,7 +86,15 @@ def test_no_more_than_was_filled_in_is_taken(per_minute: int, events: list) -> N
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(0, "0ms"), (0.0123, "13ms"), (1, "1s"), (1.5, "1.5s"), (60, "1m0s"), (372.2, "6m12s")],
+    [
+        (0, "0ms"),
+        (0.0123, "13ms"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (60, "1m0s"),
+        (119.6, "2m0s"),
+        (372.2, "6m13s"),
+    ],
 )
 def test_durations_are_written_as_openai_writes_them(seconds: float, told: str) -> None:
     assert duration(seconds) == told

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from steper_serve.recipes.distill import chain, manifest, stages
-from steper_serve.recipes.distill.config import Config
+from steper_serve.recipes.distill.config import Config, digest
 from steper_serve.recipes.distill.manifest import Manifest
 
 TABLE = {
@@ -77,6 +77,37 @@ def test_what_another_table_made_does_not_count(tmp_path, change):
     config = recipe(tmp_path, base={"made": tmp_path / "kept"} | change)
     assert "base" in chain.needed(config)
     assert chain.made_before(config, "base") is None
+
+
+def test_a_model_is_made_anew_where_what_it_starts_from_has_changed(tmp_path):
+    before, config = recipe(tmp_path), recipe(tmp_path, reader={"layers": 2})
+    leave(before, "base", tmp_path / "pretrain" / "base")
+    assert chain.needed(before) == ["base", "teacher"]
+    assert chain.needed(config) == ["reader", "base", "teacher"]
+    assert before.stage_hash("rollout") != config.stage_hash("rollout")
+    assert before.student_hash("steper", 0) != config.student_hash("steper", 0)
+
+
+def test_a_model_that_is_kept_is_known_by_its_own_table(tmp_path):
+    """Where what it started from is told no more, or otherwise: it is there, and was made."""
+    folder = tmp_path / "kept"
+    alone = recipe(tmp_path / "out", teacher={"start": str(tmp_path / "some" / "model")})
+    table = alone.pretrain["teacher"].model_dump(mode="json", exclude={"made"})
+    own = digest([table | {"start": "pretrain:base"}, alone.max_steps, alone.top_k])
+    folder.mkdir()
+    manifest.write(folder, Manifest("pretrain", own, True))
+    made = {"teacher": {"made": folder}}
+    config, other = recipe(tmp_path, **made), recipe(tmp_path, reader={"layers": 2}, **made)
+    assert chain.made_before(config, "teacher") == chain.made_before(other, "teacher") == folder
+    assert config.stage_hash("rollout") == other.stage_hash("rollout")
+
+
+@pytest.mark.parametrize("start", ["pretrain:nobody", "pretrain:teacher", "pretrain:base"])
+def test_a_model_starts_from_one_before_it(tmp_path, start):
+    with pytest.raises(
+        ValueError, match=rf"\[pretrain.base\] needs .* \[{start[:8]}.{start[9:]}\]"
+    ):
+        recipe(tmp_path, base={"start": start})
 
 
 def test_where_a_model_was_made_before_changes_no_hash(tmp_path):

@@ -76,6 +76,15 @@ async def test_a_right_answer_is_kept_and_the_yield_is_told(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+async def test_hops_that_were_corrected_later_count(tmp_path):
+    config = recipe(tmp_path)
+    await rolled(config)
+    file = config.datasets[0].questions
+    file.write_text(file.read_text().replace('"hops": 3', '"hops": 4'))
+    found = (await filtering.run(config)).counts["datasets"]["world"]
+    assert found["by_hops"] == {"2": {"asked": 4, "kept": 2}, "4": {"asked": 2, "kept": 2}}
+
+
 async def test_more_rollouts_are_filtered_again_and_what_followed_from_them_is_forgotten(tmp_path):
     config = recipe(tmp_path)
     await rolled(config)
@@ -198,7 +207,7 @@ def reply(text: str) -> Reply:
     return Reply(body={"id": "c", "object": "chat.completion", "choices": [choice]})
 
 
-async def test_a_judge_decides_and_is_not_asked_twice(tmp_path):
+async def test_a_judge_decides_and_is_not_asked_twice(tmp_path, capsys):
     # Four are right, two steps each; they are judged one after the other, as the file has them.
     words = ["Yes.", "yes", "Yes", "No, it is not.", "Well…", "Yes", "yes", "yes"]
     async with serve(*map(reply, words)) as server:
@@ -206,12 +215,19 @@ async def test_a_judge_decides_and_is_not_asked_twice(tmp_path):
         config = recipe(tmp_path, steps="drop", support="judge", judge=judge)
         await rolled(config)
         made = await filtering.run(config)
-        rows = [r["id"] for _, r in journal.read(rollout.file_of(config, config.datasets[0]))]
-        right = [id for id in rows if id not in ("q1", "q2")]
-        assert list(kept(config)) == [right[0], right[3]]
-        assert made.counts["datasets"]["world"]["unsupported"] == 2
-        asked = server.bodies[0]["messages"][0]["content"]
-        assert "was painted by Painter" in asked.partition("Statement:")[2]
+        rows = [r for _, r in journal.read(rollout.file_of(config, config.datasets[0]))]
+        right = [r for r in rows if r["id"] not in ("q1", "q2")]
+        assert list(kept(config)) == [right[0]["id"], right[3]["id"]]
+        told = made.counts["datasets"]["world"]
+        assert (told["unsupported"], told["unclear"]) == (2, 1)
+        assert "neither yes nor no: 1 of the judge's replies" in capsys.readouterr().out
+        first, second = (body["messages"][0]["content"] for body in server.bodies[:2])
+        assert "was painted by Painter" in first.partition("Statement:")[2]
+        (work,), (painter,) = (step["passages"] for step in right[0]["trajectory"]["steps"])
+        assert work["text"] in first
+        assert painter["text"] not in first
+        assert work["text"] in second  # a step is judged by all that was read until then
+        assert painter["text"] in second
         assert len(server.bodies) == 8
         (config.out / "kept" / "manifest.json").unlink()
         await filtering.run(config)
@@ -249,7 +265,7 @@ async def test_no_rollouts_are_named(tmp_path):
         await filtering.run(config)
 
 
-@pytest.mark.parametrize("column", ["answers", "trajectory", "hops"])
+@pytest.mark.parametrize("column", ["answers", "trajectory"])
 async def test_a_missing_column_is_named_with_its_line(tmp_path, column):
     config = recipe(tmp_path)
     await rolled(config)
