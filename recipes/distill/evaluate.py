@@ -4,8 +4,8 @@ Each model is run under each way of ending a step: "eos", where it ends its step
 "sentence", where a rule does. One evaluation is two files in `evaluations/`: the trajectories,
 `<model>-<step_end>-<dataset>.jsonl`, in the form of rollouts, so that a killed one goes on where
 it was; and, once they are whole, `….json` with their summary (`steper_serve.evaluation`). A summary
-in the folder `made` of [evaluate] that is of the very same settings stands for an evaluation, so
-that a table can be told without its models. What is left out: which of them is better (benchmarks).
+in the folder `made` of [evaluate] that is of the very same settings stands for an evaluation
+while there is no student of its own, so that a table can be told without its models. What is left out: which of them is better (benchmarks).
 """
 
 import json
@@ -218,10 +218,16 @@ def _exam(config: Config, dev: DatasetConfig) -> Exam:
 
 
 def _finished(config: Config, trial: Trial) -> dict[str, Any] | None:
-    """The summary of an evaluation under this configuration, made here or bundled."""
-    here = file_of(config, trial)
-    bundled = config.evaluate.made
-    return _read(here, trial) or (_read(bundled / here.name, trial) if bundled else None)
+    """The summary of an evaluation under this configuration; a bundled one is of another student
+    than that which was trained here."""
+    here, bundled = file_of(config, trial), config.evaluate.made
+    if (found := _read(here, trial)) or bundled is None or _is_trained(config, trial.model):
+        return found
+    return _read(bundled / here.name, trial)
+
+
+def _is_trained(config: Config, model: str) -> bool:
+    return manifest.read(config.out / "students" / model) is not None
 
 
 def _read(file: Path, trial: Trial) -> dict[str, Any] | None:

@@ -242,7 +242,10 @@ def _metrics(
 def _finish(
     job: Job, deepspeed: Any, progress: Progress, counts: dict[str, Any]
 ) -> manifest.Manifest:
-    """Save the student, its card and, last, its manifest; checkpoints are of no more use."""
+    """Save the student, its card and, last, its manifest.
+
+    Checkpoints are of no more use, and neither is what was told of another student of its name.
+    """
     weights = engine.whole_weights(deepspeed)
     counts |= {"steps": progress.step, "targets": progress.targets}
     done = manifest.Manifest("train", job.hash, True, progress.seconds, progress.tokens, counts)
@@ -256,6 +259,8 @@ def _finish(
         }
         text = card.model_card(job.config, job.student, job.seed, facts)
         journal.write_text(job.folder / "README.md", text)
+        for told in (job.config.out / "evaluations").glob(f"{job.folder.name}-*.json*"):
+            told.unlink()
         manifest.write(job.folder, done)
     dist.barrier()
     if dist.get_rank() == 0:

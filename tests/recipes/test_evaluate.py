@@ -9,9 +9,10 @@ import pytest
 from steper_serve import journal
 from steper_serve.errors import ConfigurationError, EngineFailed, EngineUnavailable
 from steper_serve.generation.scripted import ScriptedModel
-from steper_serve.recipes.distill import evaluate
+from steper_serve.recipes.distill import evaluate, manifest
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
+from steper_serve.recipes.distill.manifest import Manifest
 from tests.recipes.worlds import FORMAT, city, reason, write_world
 
 
@@ -112,6 +113,10 @@ async def test_bundled_summaries_of_the_same_settings_stand_for_evaluations(tmp_
     assert "steper-seed0-eos-dev" in capsys.readouterr().out
     await evaluate.run(recipe(tmp_path, evaluate=bundled, max_steps=3), opener)
     assert len(opener.opened) == 1
+    trained = config.out / "students" / "steper-seed0"
+    manifest.write(trained, Manifest("train", config.student_hash("steper", 0), True))
+    await evaluate.run(recipe(tmp_path, evaluate=bundled), opener)
+    assert len(opener.opened) == 2
 
 
 async def test_a_model_that_goes_down_loses_nothing(tmp_path):

@@ -276,10 +276,12 @@ def losses(folder: Path, kill_at: int | None = None, num_ranks: int = 1) -> list
             time.sleep(0.05)
         started.send_signal(signal.SIGKILL)
         started.wait()
+        log.write_text(log.read_text().replace("{", '{"kept": true, ', 1))
     script = folder / "script.py"
     script.write_text(code)
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks), "--standalone"]
     launcher = torchrun if num_ranks > 1 else []
     subprocess.run([sys.executable, *launcher, str(script)], check=True, capture_output=True)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert ("kept" in lines[0]) == (kill_at is not None)  # or it began anew
     return list({line["step"]: line["answer_loss"] for line in lines}.values())

@@ -49,7 +49,7 @@ EXACT = {"bf16": False, "tokens_per_micro_batch": 256}
 LORA = {"r": 4, "alpha": 8.0, "dropout": 0.2, "target_modules": ["q_proj", "v_proj"]}
 LONG = {"epochs": 8, "save_every": 3}
 # All questions a step, so that their order does not matter.
-MUON = {"muon": {"learning_rate": 0.05}, "questions_per_batch": 12, "epochs": 4}
+FOLLOWED = EXACT | {"questions_per_batch": 12, "epochs": 4, "weighting": "uniform"}
 RUNS = {
     "whole": {"bf16": False, "tokens_per_micro_batch": 100_000},
     "split": EXACT,
@@ -61,7 +61,10 @@ RUNS = {
     "tokens": {"max_tokens": 3000},
     "lora": LONG | {"lora": LORA, "zero_stage": 0},
     "long-3": LONG | {"zero_stage": 3},
-    "muon": EXACT | MUON | {"weighting": "uniform", "weight_decay": 0.1},
+    "sigma": EXACT | {"sigma_learning_rate": 0.2, "scale_expansion": False},
+    "muon": FOLLOWED | {"muon": {"learning_rate": 0.05}, "weight_decay": 0.1},
+    # Gradients so short that AdamW's epsilon tells them from others.
+    "adamw": FOLLOWED | {"weight_decay": 5.0, "max_grad_norm": 1e-6},
     "muon-long": LONG | {"muon": {"learning_rate": 0.05}},
 }
 ON_TWO_RANKS = {
@@ -258,32 +261,57 @@ def test_every_stage_has_the_same_curve_within_bfloat16(folder, run):
     assert column(folder, run, "loss") == pytest.approx(exact, rel=5e-3)
 
 
-def test_muon_is_torchs_own(folder, monkeypatch):
-    """The layers' matrices by Muon, the rest by AdamW, each at its share of the schedule's rate."""
+@pytest.mark.parametrize(("run", "within"), [("adamw", 1e-5), ("muon", 1e-3)])
+def test_optimizers_are_torchs_own(folder, monkeypatch, run, within):
+    """AdamW, or Muon for the layers' matrices and AdamW for the rest, after clipping, each at its
+    share of the schedule's rate."""
     monkeypatch.setattr(_muon, "_zeropower_via_newtonschulz", precision.orthogonal)
-    config = Config.model_validate(json.loads((folder / "muon" / "config.json").read_text()))
+    config = Config.model_validate(json.loads((folder / run / "config.json").read_text()))
     samples, _ = read_samples(Job.of(config, "s", 0))
     weights = {"init": 1 / 3, "exp": mid_steps_per_question(samples) / 3, "agg": 1 / 3}
     plain = AutoModelForCausalLM.from_pretrained(config.student.model, dtype=torch.float32)
-    named = list(plain.named_parameters())
-    matrices = [p for name, p in named if "layers" in name and p.ndim == 2]
-    others = [p for name, p in named if not ("layers" in name and p.ndim == 2)]
-    optimizers = [
-        torch.optim.Muon(matrices, lr=config.train.muon.learning_rate, weight_decay=0.1),
-        torch.optim.AdamW(others, lr=config.train.learning_rate, weight_decay=0.1),
-    ]
+    train = config.train
+    muon = train.muon and train.muon.learning_rate
+    matrices, others = [], []
+    for name, parameter in plain.named_parameters():
+        is_muons = muon and "layers" in name and parameter.ndim == 2
+        (matrices if is_muons else others).append(parameter)
+    decay = train.weight_decay
+    optimizers = [torch.optim.AdamW(others, lr=train.learning_rate, weight_decay=decay)]
+    if muon:
+        optimizers.append(torch.optim.Muon(matrices, lr=muon, weight_decay=decay))
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    for line in curve(folder, "muon"):
+    lines = curve(folder, run)
+    for line in lines:
         loss = reference_loss(plain, samples, weights)
-        assert line["loss"] == pytest.approx(loss.item(), rel=1e-3)
+        assert line["loss"] == pytest.approx(loss.item(), rel=within)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), config.train.max_grad_norm)
-        share = line["learning_rate"] / config.train.learning_rate
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), train.max_grad_norm)
+        share = line["learning_rate"] / train.learning_rate
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * share
             optimizer.step()
             optimizer.zero_grad()
-    assert line["loss"] < 0.9 * curve(folder, "muon")[0]["loss"]
+    assert lines[-1]["loss"] < 0.99 * lines[0]["loss"]
+
+
+@pytest.mark.parametrize(("run", "rate"), [("whole", 1e-2), ("sigma", 0.2)])
+def test_sigma_follows_the_losses(folder, run, rate):
+    """Equation 4 written down, its gradient by autograd; what a step logs was used in it."""
+    logs = [torch.zeros((), requires_grad=True) for _ in KINDS]
+    optimizer = torch.optim.Adam(logs, lr=rate, betas=(0.9, 0.99))
+    for line in curve(folder, run):
+        for kind, log in zip(KINDS, logs, strict=True):
+            assert line["sigma"][kind] == pytest.approx(math.exp(log.item() / 2), rel=1e-5)
+        optimizer.zero_grad()
+        present = [(log, line["losses"][k]) for k, log in zip(KINDS, logs, strict=True)]
+        sum(loss / (2 * log.exp()) + log / 2 for log, loss in present if loss).backward()
+        optimizer.step()
+
+
+def test_middle_steps_may_count_once(folder):
+    scaled, plain = (curve(folder, run)[0]["losses"] for run in ("whole", "sigma"))
+    assert scaled["exp"] == pytest.approx(0.75 * plain["exp"], rel=1e-4)
 
 
 def test_muon_has_one_curve_on_all_ranks(folder):
@@ -322,8 +350,15 @@ def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, folder, model):
         assert len(curve(tmp_path, name)) < 24
         saved = sorted(p.name for p in log.parents[1].joinpath("checkpoints").glob("step-*"))
         assert len(saved) in (2, 3)  # the third may have been in the making
+    before = {name: curve(tmp_path, name)[:3] for name in names}  # until the first checkpoint
+    told = [tmp_path / names[0] / "evaluations" / f"{s}-eos-dev.json" for s in ("s-seed0", "t")]
+    told[0].parent.mkdir()
+    for file in told:
+        file.touch()
     finish(start(list(files.values())))
+    assert [file.exists() for file in told] == [False, True]  # the other is of another student
     for name in names:
+        assert curve(tmp_path, name)[:3] == before[name]  # with the seconds that they took
         assert column(tmp_path, name, "step") == list(range(1, 25))
         for field in ("loss", "grad_norm", "learning_rate", "total_tokens"):
             expected = column(folder, name, field)
