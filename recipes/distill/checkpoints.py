@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from steper_serve import journal
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill.failures import BadRecord, saving
+from steper_serve.recipes.distill.failures import BadRecord, loading, saving
 
 _LATEST = "latest"
 _RUN = "run.json"
@@ -77,16 +77,13 @@ class Checkpoints:
         if not pointer.exists():
             return None
         tag = pointer.read_text(encoding="utf-8").strip()
-        try:
+        with loading(
+            f"the checkpoint {self._folder / tag}", f"delete {self._folder} to start over"
+        ):
             loaded, state = engine.load_checkpoint(str(self._folder), tag=tag)
             if loaded is None:
                 raise OSError("it holds no weights")
             _restore_random_state(torch.load(self._random_file(tag), weights_only=False))
-        except (OSError, RuntimeError, KeyError, EOFError, AssertionError) as error:
-            raise BadRecord(
-                f"the checkpoint {self._folder / tag} cannot be loaded: {error}. Delete "
-                f"{self._folder} to start over"
-            ) from error
         run: dict[str, Any] = state["run"]
         return run
 

@@ -4,8 +4,9 @@ Each model is run under each way of ending a step: "eos", where it ends its step
 "sentence", where a rule does. One evaluation is two files in `evaluations/`: the trajectories,
 `<model>-<step_end>-<dataset>.jsonl`, in the form of rollouts, so that a killed one goes on where
 it was; and, once they are whole, `….json` with their summary (`steper_serve.evaluation`). A summary
-in the folder `made` of [evaluate] that is of the very same settings stands for an evaluation
-while there is no student of its own, so that a table can be told without its models. What is left out: which of them is better (benchmarks).
+in the folder `made` of [evaluate] that is of the very same settings stands for an evaluation while
+there is no student of its own, so that a table can be told without its models. What is left out:
+which of them is better (benchmarks).
 """
 
 import json

@@ -1,5 +1,6 @@
 """What can go wrong in a recipe, as typed errors. Each names the file and what to do."""
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from safetensors import SafetensorError
 from steper_serve.errors import SteperError
 from steper_serve.journal import BadRecord, DiskFailed
 
-__all__ = ["BadRecord", "DiskFailed", "StageMissing", "TrainingEnded", "saving"]
+__all__ = ["BadRecord", "DiskFailed", "StageMissing", "TrainingEnded", "loading", "saving"]
 
 
 class StageMissing(SteperError):
@@ -33,3 +34,19 @@ def saving(what: str, advice: str = "make room and start again") -> Iterator[Non
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise DiskFailed(f"cannot save {what}: {error}; {advice}") from error
+
+
+@contextmanager
+def loading(what: str, advice: str) -> Iterator[None]:
+    """What the readers of torch and DeepSpeed raise for a damaged file, as `BadRecord`."""
+    try:
+        yield
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        EOFError,
+        AssertionError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise BadRecord(f"cannot load {what}: {error}; {advice}") from error

@@ -33,7 +33,7 @@ from steper_serve.journal import Appender
 from steper_serve.recipes.distill import chain, growth, lessons, manifest, metrics, vocabulary
 from steper_serve.recipes.distill.batches import collate, dealt, grouped
 from steper_serve.recipes.distill.config import Config, load
-from steper_serve.recipes.distill.failures import saving
+from steper_serve.recipes.distill.failures import loading, saving
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.model import TargetModel
 from steper_serve.recipes.distill.packing import Row
@@ -66,7 +66,7 @@ def run(config: Config, name: str) -> Manifest:
     if made := chain.made_before(config, name):
         return _copied(made, folder)
     if "RANK" in os.environ and not dist.is_initialized():  # by torchrun
-        dist.init_process_group("gloo")
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     training = _Training(config, name, folder)
     training.resume()
     training.announce()
@@ -96,7 +96,9 @@ class _Training:
         self._config, self._settings, self._folder, self._name = config, settings, folder, name
         torch.manual_seed(settings.seed)
         self._tokenizer = _tokenizer(settings)
-        self._model = TargetModel(_new_model(config, settings, self._tokenizer))
+        self._device = _device()
+        model = TargetModel(_new_model(config, settings, self._tokenizer))
+        self._model = model.to(self._device)
         self._optimizers = _optimizers(self._model, settings)
         self._num_steps = self._num_tokens = 0
         self._seconds = 0.0
@@ -165,8 +167,9 @@ class _Training:
         total = {"answer": 0.0, "text": 0.0}
         mine = dealt(rows, self._num_ranks)[self._rank]
         for group in grouped(mine, self._settings.tokens_per_micro_batch):
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
-                sums = self._model(collate(group, self._tokenizer.tokenizer.pad_token_id))
+            batch = collate(group, self._tokenizer.tokenizer.pad_token_id).to(self._device)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16()):
+                sums = self._model(batch)
                 answer, text = sums.kinds.sum() / num_samples, sums.lm / num_lm
             (answer + text).backward()
             total["answer"] += answer.item()
@@ -188,7 +191,7 @@ class _Training:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
-        values = torch.tensor(list(losses.values()), dtype=torch.float64)
+        values = torch.tensor(list(losses.values()), dtype=torch.float64, device=self._device)
         dist.all_reduce(values)
         return dict(zip(losses, values.tolist(), strict=True))
 
@@ -224,9 +227,10 @@ class _Training:
         file = self._folder / _CHECKPOINT
         if not file.exists():
             return
-        state = torch.load(file, weights_only=True)
-        if state["hash"] != self._hash:
-            raise ConfigurationError(f"{file} belongs to other settings: move it away")
+        with loading(f"the checkpoint {file}", "delete it to start over"):
+            state = torch.load(file, weights_only=True, map_location=self._device)
+            if state["hash"] != self._hash:
+                raise ConfigurationError(f"{file} belongs to other settings: move it away")
         self._model.load_state_dict(state["model"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -299,6 +303,15 @@ def _new_model(config: Config, settings: PretrainConfig, tokenizer: StepTokenize
     if settings.start:
         growth.grow(model, tokenizer.tokenizer, Path(config.model_path(settings.start)))
     return model
+
+
+def _device() -> torch.device:
+    """The GPU of this rank, where there is one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
 
 
 def _optimizers(model: TargetModel, settings: PretrainConfig) -> list[torch.optim.Optimizer]:
