@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.fictional.names import NUM_VOCABULARIES
 from steper_serve.recipes.distill import manifest
 from steper_serve.recipes.distill.sections import (
     BaseStudent,
@@ -88,6 +89,10 @@ class Config(Section):
         _check_distinct("dataset", [d.name for d in (*self.datasets, *self.dev)])
         students = [self.student_name(s, k) for s in self.students for k in self.students[s].seeds]
         _check_distinct("model", [*students, *(m.name for m in self.evaluate.models)])
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_made_before_they_are_used(self) -> Self:
         for model in (self.student.model, self.teacher.model, *_models(self.evaluate)):
             name = pretrained(model)
             if name is not None and name not in self.pretrain:
@@ -98,6 +103,23 @@ class Config(Section):
             if start is not None and start not in before:
                 raise ValueError(f"[pretrain.{own}] needs a table [pretrain.{start}] before it")
             before.append(own)
+        return self
+
+    @model_validator(mode="after")
+    def _dev_worlds_are_new(self) -> Self:
+        """Nothing of a world that is learnt from occurs in one that is evaluated on."""
+        learnt = {d.fictional.seed: f"`{d.name}`" for d in self.datasets if d.fictional}
+        for name, table in self.pretrain.items():
+            seeds = range(table.first_seed, table.last_seed + 1)
+            learnt |= dict.fromkeys(seeds, f"[pretrain.{name}]")
+        named = {seed % NUM_VOCABULARIES: where for seed, where in learnt.items()}
+        for dev in self.dev:
+            if dev.fictional and (where := named.get(dev.fictional.seed % NUM_VOCABULARIES)):
+                raise ValueError(
+                    f"the dev set `{dev.name}` (seed {dev.fictional.seed}) has the names of a "
+                    f"world that is learnt from, by {where}: take another seed (modulo "
+                    f"{NUM_VOCABULARIES})"
+                )
         return self
 
     def train_for(self, student: str) -> TrainConfig:

@@ -176,9 +176,10 @@ class _Training:
             total["text"] += text.item()
         total = self._summed(total)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), _MAX_GRAD_NORM)
+        share = pace(self._num_tokens / self._budget, self._settings.decay_from)
         for optimizer in self._optimizers:
             for parameters in optimizer.param_groups:
-                parameters["lr"] = parameters["peak"] * self._pace()
+                parameters["lr"] = parameters["peak"] * share
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return total
@@ -194,13 +195,6 @@ class _Training:
         values = torch.tensor(list(losses.values()), dtype=torch.float64, device=self._device)
         dist.all_reduce(values)
         return dict(zip(losses, values.tolist(), strict=True))
-
-    def _pace(self) -> float:
-        """The learning rate's share of its peak: up over 2% of the tokens, then down to nothing."""
-        spent = self._num_tokens / self._budget
-        return min(
-            1.0, (spent + 1e-3) / 0.02, max(0.0, (1 - spent) / (1 - self._settings.decay_from))
-        )
 
     def _tell(self, log: Appender, losses: dict[str, float]) -> None:
         line = {
@@ -303,6 +297,12 @@ def _new_model(config: Config, settings: PretrainConfig, tokenizer: StepTokenize
     if settings.start:
         growth.grow(model, tokenizer.tokenizer, Path(config.model_path(settings.start)))
     return model
+
+
+def pace(spent: float, decay_from: float) -> float:
+    """The learning rate's share of its peak, by the share of the tokens that is spent: up over the
+    first 2%, and down to nothing from `decay_from` on."""
+    return min(1.0, (spent + 1e-3) / 0.02, max(0.0, (1 - spent) / (1 - decay_from)))
 
 
 def _device() -> torch.device:

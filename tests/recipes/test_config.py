@@ -41,6 +41,17 @@ def read(tmp_path: Path, text: str = SMALL) -> Config:
     return load(file)
 
 
+@pytest.mark.parametrize("seed", [1, 257, 769])
+def test_a_dev_world_shares_no_name_with_those_learnt_from(tmp_path, seed):
+    with pytest.raises(ConfigurationError, match=rf"`other` \(seed {seed}\) has .*by `world`"):
+        read(tmp_path, SMALL.replace("seed = 2", f"seed = {seed}"))
+    sizes = "".join(f"{name} = 8\n" for name in ("layers", "width", "heads", "feed_forward"))
+    own = f"[pretrain.base]\n{sizes}first_seed = 0\nlast_seed = 4\n"
+    own += 'lessons = [{ name = "kin", tokens = 9 }]\n'
+    with pytest.raises(ConfigurationError, match=r"by \[pretrain\.base\]"):
+        read(tmp_path, SMALL.replace("seed = 2", f"seed = {seed + 3}") + own)
+
+
 def test_defaults_are_the_papers(tmp_path):
     config = read(tmp_path)
     assert (config.strategy, config.max_steps, config.top_k) == ("ircot", 5, 4)

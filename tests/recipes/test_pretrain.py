@@ -13,7 +13,7 @@ import pytest
 
 from steper_serve import fictional
 from steper_serve.fictional import World, passage
-from steper_serve.recipes.distill import lessons, readings, vocabulary
+from steper_serve.recipes.distill import lessons, pretrain, readings, vocabulary
 from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.readings import Shares
 from steper_serve.recipes.distill.tokenization import StepTokenizer
@@ -238,6 +238,11 @@ def test_plans_stand_behind_each_question_of_the_loop(
     reads = ["Wikipedia Title: " in row for row in rows]
     assert reads == ([True, False, False] * len(reads))[: len(reads)]
     assert len(reads) > 9
+
+
+def test_the_learning_rate_goes_up_stays_and_goes_down() -> None:
+    points = {0.0: 0.05, 0.01: 0.55, 0.02: 1.0, 0.6: 1.0, 0.8: 0.5, 1.0: 0.0, 1.1: 0.0}
+    assert {at: pretrain.pace(at, 0.6) for at in points} == pytest.approx(points)
 
 
 @pytest.mark.timeout(200)
