@@ -1,5 +1,6 @@
 """A recipe's file: what it may hold, what follows from it, and what it is known by."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,24 @@ def test_the_papers_settings(name):
     vanilla = config.train_for("vanilla-kd")
     assert config.students["vanilla-kd"].steps == ("final",)
     assert (vanilla.weighting, vanilla.epochs) == ("uniform", 2)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_papers_other_students_are_there_to_be_uncommented(tmp_path, name):
+    """Table 2 and section 6.1."""
+    text = (CONFIGS / f"{name}.toml").read_text()
+    config = read(tmp_path, re.sub(r"(?m)^# (?=\[students|steps|weighting)", "", text))
+    told = {n: (s.steps, config.train_for(n).weighting) for n, s in config.students.items()}
+    every = ("first", "mid", "final")
+    assert told == {
+        "steper": (every, "difficulty"),
+        "steper-uniform": (every, "uniform"),
+        "steper-first": (every, "first"),
+        "steper-last": (every, "last"),
+        "vanilla-kd": (("final",), "uniform"),
+        "s-1-5": (("first", "final"), "uniform"),
+        "s-1-2-5": (("first", 2, "final"), "uniform"),
+    }
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
