@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from steper_serve import journal, plots
 from steper_serve.journal import Appender
 from steper_serve.recipes.distill.batches import KINDS
+from steper_serve.recipes.distill.failures import saving
 
 FILE = "metrics.jsonl"
 
@@ -61,7 +62,9 @@ class Log:
         self._folder = folder
         cut_back(folder, start)
         self._file = Appender(folder / FILE)
-        self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
+        self._told = f"the TensorBoard log in {folder}"
+        with saving(self._told):
+            self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def __enter__(self) -> "Log":
         return self
@@ -78,8 +81,9 @@ class Log:
         """
         figures = asdict(metrics)
         self._file.append(figures)
-        for name, value in _flat(figures):
-            self._board.add_scalar(name, value, metrics.step)
+        with saving(self._told):
+            for name, value in _flat(figures):
+                self._board.add_scalar(name, value, metrics.step)
 
     def plot(self, title: str) -> None:
         """Write the plot of normalised sigma, if there was any."""
