@@ -4,12 +4,17 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from steper_serve import drivers
 from steper_serve.generation.scripted import ScriptedModel
+from steper_serve.generation.vllm_engine import VllmEngine
 from steper_serve.recipes.distill import examples, tables
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
@@ -133,11 +138,11 @@ async def test_a_trained_prompt_is_the_served_prompt_text_and_tokens(
     texts = examples.step_texts(await teach(strategy), options)
     assert [text.step for text in texts] == list(requests) == [1, 2, 3]
     tokenizer = AutoTokenizer.from_pretrained(models[kind])
+    engine: Any = SimpleNamespace(_tokenizer=tokenizer)
     encoder = StepTokenizer.load(str(models[kind]), templated=kind == "chat")
     for text, request in zip(texts, requests.values(), strict=True):
         assert text.prompt + text.prefix == request.prompt.text
-        # As VllmEngine._token_ids.
-        ids = tokenizer.encode(request.prompt.text, add_special_tokens=kind != "chat")
+        ids = VllmEngine._token_ids(engine, request)
         row = {"dataset": "d", "question_id": "q", "kind": "exp"}
         row |= {name: getattr(text, name) for name in ("prompt", "prefix", "target")}
         (following,) = encoder.samples([row], "next")
@@ -150,6 +155,27 @@ async def test_a_trained_prompt_is_the_served_prompt_text_and_tokens(
             == f"{text.prefix}{text.target}<|endoftext|>"
         )
     assert (ids[0] == 1) == (kind == "bos")
+
+
+def test_a_token_that_straddles_prompt_and_target_bears_no_loss():
+    """The colon of the prompt and the space of what is written after it are one token here."""
+    pieces = ["<eos>", *"A:xy. ", ": "]
+    bpe = BPE({piece: id for id, piece in enumerate(pieces)}, [(":", " ")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe), eos_token="<eos>")
+    encoder = StepTokenizer(fast, False, 0)
+    row = {"dataset": "d", "question_id": "q", "kind": "exp", "prompt": "A:", "target": " y."}
+
+    def pieces_of(prefix: str, target: str) -> tuple[list[str], list[str]]:
+        (sample,) = encoder.samples([row | {"prefix": prefix}], target)
+        read, written = sample.context_ids, sample.completion_ids
+        return [pieces[id] for id in read], [pieces[id] for id in written]
+
+    # What is served ends with the colon alone, and what the student is to write begins there.
+    assert pieces_of("", "next") == (["A", ":"], [" ", "y", ".", "<eos>"])
+    assert pieces_of("", "cumulative") == (["A", ":"], [" ", "y", ".", "<eos>"])
+    assert pieces_of(" x.", "next") == (["A", ": ", "x", "."], [" ", "y", ".", "<eos>"])
+    read, written = pieces_of(" x.", "cumulative")
+    assert (read, written) == (["A", ": "], ["x", ".", " ", "y", ".", "<eos>"])
 
 
 @BOTH
@@ -272,6 +298,19 @@ async def test_a_thought_that_was_cut_off_teaches_nothing(tmp_path, models):
     keep(recipe, [trajectory])
     with pytest.raises(StageMissing, match="cut off"):
         examples.run(recipe)
+
+
+async def test_a_trajectory_whose_prompts_left_passages_out_teaches_nothing(tmp_path, models):
+    """The student's prompts would hold them: it is not what the teacher answered from."""
+    small = replace(teacher_options("ircot").format, max_prompt_tokens=60)
+    left_out = await teach("ircot", format=small)
+    assert left_out.dropped
+    recipe = config(tmp_path, models["plain"])
+    keep(recipe, [left_out, await teach("ircot")])
+    assert {r["question_id"] for r in run(recipe)} == {"q1"}
+    counts = json.loads((recipe.out / "examples" / "manifest.json").read_text())["counts"]
+    told = {"trajectories that cannot be replayed": 1}
+    assert counts["cumulative"]["left_out"] == told
 
 
 async def test_a_finished_stage_is_not_run_again(tmp_path, models):
