@@ -98,7 +98,14 @@ def _build_index(source: Path, target: Path) -> None:
     made_from = digest([str(source.resolve()), state.st_size, state.st_mtime_ns])
     if manifest.finished(beside, made_from) and bm25.is_usable(target):
         return
-    print(f"indexing {source}")
+    if manifest.read(beside) is None:
+        print(f"indexing {source}")
+    else:
+        print(
+            f"indexing {source} anew: it has changed. What was answered from it before stands; to "
+            f"have that answered again, remove the files of `{target.name}` in rollouts/ and "
+            "evaluations/"
+        )
     start = time.perf_counter()
     target.parent.mkdir(parents=True, exist_ok=True)
     info = bm25.build(corpus.read(source), target)

@@ -271,6 +271,7 @@ def test_an_index_is_built_once_and_again_for_another_corpus(tmp_path, capsys):
     assert index.num_documents == 12
     write_world(tmp_path / "world", range(7))
     assert datasets.open_index(config, config.datasets[0]).num_documents == 14
+    assert "anew: it has changed" in capsys.readouterr().out
     built = json.loads((config.out / "index" / "world.built" / "manifest.json").read_text())
     assert built["counts"] == {"passages": 14}
 
