@@ -13,6 +13,7 @@ from steper_serve.evaluation import Outcome, Score, interval, run, score, summar
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.loop import Loop
 from steper_serve.questions import Question
+from steper_serve.trajectory import Sampling
 from tests.recipes.worlds import loop, question, reason
 
 
@@ -38,6 +39,12 @@ async def test_a_question_is_answered_scored_and_counted():
     assert (found.num_steps, found.num_generated_tokens) == (2, 7 + 11)
     assert (found.recall, found.complete, found.failed) == (1, 1, False)
     assert len(model.requests) == 2
+
+
+async def test_tokens_are_drawn_as_the_caller_says():
+    model, sampling = ScriptedModel(reason), Sampling(0.7, 0.9, 3)
+    await gathered(loop(model), [question(4)], concurrency=1, sampling=sampling)
+    assert [request.sampling for request in model.requests] == [sampling] * 2
 
 
 async def test_no_more_are_asked_at_once_than_may_be():

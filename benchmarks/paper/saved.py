@@ -32,13 +32,18 @@ def write(folder: Path, name: str, section: Section, line: Mapping[str, Any]) ->
         journal.write_text(home / f"{name}{suffix}.svg", plots.standalone(drawn))
 
 
+def files(folder: Path) -> list[Path]:
+    """What is kept in a folder; nothing where there is none."""
+    return sorted((folder / _FOLDER).glob("*.json"))
+
+
 def read(folder: Path) -> list[Section]:
     """The sections that are kept in a folder; none where there are none.
 
     Raises:
         BadRecord: a file holds something else; names it.
     """
-    return [_read(file) for file in sorted((folder / _FOLDER).glob("*.json"))]
+    return [_read(file) for file in files(folder)]
 
 
 def _read(file: Path) -> Section:

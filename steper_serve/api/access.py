@@ -5,7 +5,7 @@ left out: how much a caller may ask (rates, admission), and the page's own files
 endpoint does not have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -24,13 +24,14 @@ class Access:
 
     Args:
         keys: without any, nobody needs one.
-        origins: web pages that may ask beside those of the server's own host; "*" for all.
+        origins: web pages that may ask beside those of the server's own host, written as browsers
+            do (`as_browsers_write`); "*" for all.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Keyring, origins: Sequence[str]) -> None:
         self._app = app
         self._keys = keys
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -65,6 +66,11 @@ class Access:
             raise OriginRefused(
                 f"pages of {origin[:200]} may not ask here: allow them with --cors-origins"
             )
+
+
+def as_browsers_write(origins: Iterable[str]) -> tuple[str, ...]:
+    """Origins in lower case and without a slash at the end."""
+    return tuple(origin.rstrip("/").lower() for origin in origins)
 
 
 def _host_of(origin: str) -> str | None:

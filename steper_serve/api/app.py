@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import steper_serve
 from steper_serve.api import chat, errors, health, metrics, passages, raw
-from steper_serve.api.access import Access, caller_of
+from steper_serve.api.access import Access, as_browsers_write, caller_of
 from steper_serve.api.account import account_of
 from steper_serve.api.admission import Admission
 from steper_serve.api.admitted import Admitted
@@ -158,11 +158,12 @@ def create_app(
 def _protect(app: FastAPI, policy: Policy, admission: Admission, rates: Rates) -> None:
     """What each request passes, the last first."""
     app.add_middleware(Guard, admission=admission, rates=rates, limits=policy.limits)
-    app.add_middleware(Access, keys=policy.keys, origins=policy.origins)
-    if policy.origins:
+    origins = as_browsers_write(policy.origins)
+    app.add_middleware(Access, keys=policy.keys, origins=origins)
+    if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=policy.origins,
+            allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
             expose_headers=_SHOWN,

@@ -57,7 +57,8 @@ def soak(
     """Ask a server for more than it takes, leave early, and watch its memory.
 
     --max-running and --max-queued are those of the server, also of one at an --endpoint. Exit code
-    1 where a request failed, a refusal did not say when to come back, or memory grew by 5%.
+    1 where a request failed, a refusal did not say when to come back, more than 1% of the refusals
+    took the server over 50 ms, or memory grew by 5%.
     """
     from steper_serve import questions
     from steper_serve.benchmarks import soak as soaking

@@ -109,11 +109,11 @@ def report_of(folder: Path) -> Callable[[], str]:
 
 
 def _folders(folder: Path) -> list[Path]:
+    from steper_serve.benchmarks.paper import saved
     from steper_serve.benchmarks.results import MANIFEST
 
-    found = [place.parent for place in sorted(folder.glob(f"*/{MANIFEST}"))]
-    if (folder / MANIFEST).is_file():
-        found.insert(0, folder)
+    places = (folder, *sorted(folder.glob("*")))
+    found = [place for place in places if (place / MANIFEST).is_file() or saved.files(place)]
     if not found:
         raise ConfigurationError(
             f"there are no results of a benchmark in {folder}, nor in the folders within it: "

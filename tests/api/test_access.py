@@ -113,9 +113,10 @@ def _from(origin: str) -> dict:
     return asked | {"Access-Control-Request-Headers": "authorization"}
 
 
-async def test_pages_that_are_allowed_may_ask_with_their_key() -> None:
+@pytest.mark.parametrize("allowed", ["https://app.example", "https://App.Example/"])
+async def test_pages_that_are_allowed_may_ask_with_their_key(allowed: str) -> None:
     page = "https://app.example"
-    policy = Policy(keys=KEYS.keys, origins=(page,), requests_per_minute=9)
+    policy = Policy(keys=KEYS.keys, origins=(allowed,), requests_per_minute=9)
     async with (
         served(make_loop(ScriptedModel(by_step)), policy=policy) as url,
         httpx.AsyncClient(base_url=url) as http,
@@ -136,3 +137,16 @@ async def test_pages_that_are_allowed_may_ask_with_their_key() -> None:
         assert refused.headers["access-control-allow-origin"] == page
         evil = await http.get("/v1/corpus", headers={"Origin": "https://evil.example"})
         assert evil.status_code == 403
+
+
+async def test_every_page_may_ask_where_all_are_allowed() -> None:
+    async with (
+        served(make_loop(ScriptedModel(by_step)), policy=Policy(origins=("*",))) as url,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        for page in ("https://app.example", "null"):
+            before = await http.options("/v1/chat/completions", headers=_from(page))
+            listed = await http.get("/v1/models", headers={"Origin": page})
+            for response in (before, listed):
+                assert response.status_code == 200
+                assert response.headers["access-control-allow-origin"] == "*"

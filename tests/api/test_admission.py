@@ -1,11 +1,13 @@
 """How many answers run and wait, what each may take, and how they end when the server does."""
 
 import asyncio
+from types import SimpleNamespace
 
 import httpx
 import openai
 import pytest
 
+from steper_serve.api import admission as admitting
 from steper_serve.api.account import Account
 from steper_serve.api.admission import Admission
 from steper_serve.api.admitted import Admitted
@@ -45,15 +47,41 @@ async def test_as_many_run_and_wait_as_may() -> None:
     tasks = [asyncio.create_task(answer(n)) for n in range(3)]
     await until(lambda: admission.num_present == 3)
     assert (order, admission.num_running) == ([0, 1], 2)
-    with pytest.raises(Overloaded) as refused, admission.enter():
+    with pytest.raises(Overloaded), admission.enter():
         pass
-    assert 1 <= refused.value.retry_seconds <= 60
     gates[0].set()
     await until(lambda: order == [0, 1, 2])
     for gate in gates:
         gate.set()
     await asyncio.gather(*tasks)
     assert (admission.num_present, admission.num_running) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("max_queued", "took", "told"),
+    [
+        (0, [], 1.0),  # a turn of one second, until more is known
+        (4, [], 3.0),
+        (4, [11.0], 6.0),  # each answer is a tenth of the mean
+        (4, [11.0, 2.0], 6.0),
+        (4, [11.0, 12.0], 9.0),
+        (0, [0.0], 1.0),
+        (4, [1000.0], 60.0),
+    ],
+)
+async def test_a_refusal_tells_when_those_that_wait_will_have_run(
+    monkeypatch: pytest.MonkeyPatch, max_queued: int, took: list[float], told: float
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(admitting, "time", SimpleNamespace(monotonic=lambda: now))
+    admission = Admission(2, max_queued)
+    for seconds in took:
+        async with admission.slot():
+            now += seconds
+    admission.num_present = 2 + max_queued
+    with pytest.raises(Overloaded) as refused, admission.enter():
+        pass
+    assert refused.value.retry_seconds == pytest.approx(told)
 
 
 async def test_whoever_leaves_while_waiting_is_not_waited_for() -> None:

@@ -13,7 +13,8 @@ from openai.types.chat import ChatCompletionChunk
 
 from steper_serve.api.request import MODELS
 from steper_serve.generation.scripted import ScriptedModel
-from steper_serve.trajectory import Generate
+from steper_serve.strategies.draft import ANSWER_TOKENS
+from steper_serve.trajectory import Generate, Sampling
 from tests.api.serving import (
     ASKED,
     PASSAGES,
@@ -108,6 +109,16 @@ async def test_citations_resolve(client: AsyncOpenAI) -> None:
     async with httpx.AsyncClient() as http:
         passage = (await http.get(cited[0].url)).json()
     assert (passage["id"], passage["text"]) == (PASSAGES[0].id, PASSAGES[0].text)
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_citations_point_to_the_public_address(end: str) -> None:
+    loop, public = make_loop(ScriptedModel(by_step)), "https://box.example/steper"
+    async with client_of(loop, public_url=public + end) as client:
+        done = await client.chat.completions.create(model="steper", messages=ASKED)
+        [streamed] = _deltas(await streamed_to(client), "annotations")
+    cited = done.choices[0].message.annotations[0].url_citation.url
+    assert cited == streamed[0]["url_citation"]["url"] == f"{public}/v1/passages/lum%2F1"
 
 
 async def test_trace_in_one_piece(client: AsyncOpenAI) -> None:
@@ -300,6 +311,19 @@ async def test_a_token_budget_ends_an_answer_with_length(client: AsyncOpenAI) ->
     assert done.choices[0].finish_reason == "length"
     assert done.steper["stop_reason"] == "budget"
     assert done.usage.completion_tokens <= 35
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(("model_id", "kept"), [("steper", ANSWER_TOKENS), ("steper-raw", 0)])
+async def test_what_a_request_sets_reaches_the_model(model_id: str, kept: int, name: str) -> None:
+    model = ScriptedModel(by_step)
+    asked = {"temperature": 0.7, "top_p": 0.9, "seed": 3, name: 40}
+    async with client_of(make_loop(model)) as client:
+        await client.chat.completions.create(model=model_id, messages=ASKED, **asked)
+        await client.chat.completions.create(model=model_id, messages=ASKED)
+    assert model.requests[0].sampling == Sampling(0.7, 0.9, 3)
+    assert model.requests[0].max_tokens == 40 - kept
+    assert model.requests[-1].sampling == Sampling()
 
 
 @pytest.mark.parametrize("streamed", [False, True])

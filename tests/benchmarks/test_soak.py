@@ -49,7 +49,8 @@ async def test_a_server_that_is_asked_for_too_much_says_so() -> None:
     assert line["refusal_p50_seconds"] <= line["refusal_p99_seconds"]
     assert 0 <= line["refusals_within_50_ms_in_the_server"] <= 1
     assert line["server_rss_bytes"][0] > 0
-    assert "refused, and told so" in done.table().text()
+    for told in ("refused, and told so", "of which within 50 ms in the server"):
+        assert told in done.table().text()
 
 
 async def _soak(plan: Plan, url: str) -> Soaked:
@@ -114,6 +115,18 @@ def test_growth_of_the_unknown_is_none() -> None:
     assert growth([1] * 9) is None
 
 
+def test_refusals_before_the_soak_are_not_its_own() -> None:
+    within, total = (
+        f"steper_refusal_seconds_{name}" for name in (f"bucket:{soaking.SOON_SECONDS}", "count")
+    )
+    before = {within: 10.0, total: 100.0}
+    assert soaking._soon(before, {within: 19.0, total: 110.0}) == 0.9
+    assert soaking._soon({}, before) == 0.1
+    assert soaking._soon(before, before) is None
+    assert soaking._soon({}, {total: 5.0}) is None
+    assert soaking._soon({}, {}) is None
+
+
 @pytest.mark.parametrize(
     ("change", "passed"),
     [
@@ -121,6 +134,9 @@ def test_growth_of_the_unknown_is_none() -> None:
         ({"samples": [(100 + n, 50) for n in range(100)]}, False),
         ({"samples": [(100, 50 + n) for n in range(100)]}, False),
         ({"num_left": 1}, False),
+        ({"soon": 0.99}, True),
+        ({"soon": 0.98}, False),
+        ({"soon": None}, True),  # of a server that does not tell
         ({"seen": Seen(9, 1, [], Counter())}, False),
         ({"seen": Seen(0, 1, [0.1], Counter())}, False),
         ({"seen": Seen(9, 1, [0.1], Counter({"500": 1}))}, False),

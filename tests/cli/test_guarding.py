@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from steper_serve.api.app import Policy
+from steper_serve.api.keys import Keyring, read_keys
+from steper_serve.api.limits import Limits
 from steper_serve.cli.guarding import admission_of, described, is_loopback, policy_of
-from steper_serve.errors import ConfigurationError
+from steper_serve.cli.options import settings_from
+from steper_serve.cli.serve import serve
+from steper_serve.errors import ConfigurationError, Overloaded
 from steper_serve.settings import Settings
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the very thing
@@ -43,14 +48,49 @@ def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
     assert KEY not in repr(settings) + repr(policy_of(settings)) + described(settings)
 
 
-def test_settings_reach_what_they_bound() -> None:
-    settings = Settings(
-        max_seconds=7, max_body_bytes=2000, requests_per_minute=3, max_running=2, max_queued=0
+def _settings(*flags: str) -> Settings:
+    return settings_from(serve.make_context("serve", list(flags)).params)
+
+
+def test_flags_reach_what_they_bound(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"ada:{KEY}")
+    policy = Policy(
+        keys=Keyring(tuple(read_keys(f"ada:{KEY}", "here"))),
+        origins=("https://a.example", "https://b.example"),
+        limits=Limits(
+            max_body_bytes=2000,
+            max_messages=3,
+            max_question_characters=100,
+            max_answer_tokens=50,
+            max_seconds=7,
+            client_seconds=2,
+        ),
+        requests_per_minute=4,
+        tokens_per_minute=500,
     )
-    policy = policy_of(settings)
-    assert (policy.limits.max_seconds, policy.limits.max_body_bytes) == (7, 2000)
-    assert policy.requests_per_minute == 3
-    with admission_of(settings).enter():
+    settings = _settings(
+        "--api-keys-file", str(file),
+        "--cors-origins", "https://a.example,https://b.example",
+        "--max-body-bytes", "2000",
+        "--max-messages", "3",
+        "--max-question-characters", "100",
+        "--max-answer-tokens", "50",
+        "--max-seconds", "7",
+        "--client-seconds", "2",
+        "--requests-per-minute", "4",
+        "--tokens-per-minute", "500",
+    )  # fmt: skip
+    assert policy_of(settings) == policy
+    for given in (policy, policy.limits):
+        default = type(given)()
+        assert all(getattr(given, f.name) != getattr(default, f.name) for f in fields(given))
+
+
+def test_as_many_answers_are_let_in_as_the_flags_say() -> None:
+    admission = admission_of(_settings("--max-running", "2", "--max-queued", "0"))
+    refused = pytest.raises(Overloaded, match="2 answers may run and 0 wait")
+    with admission.enter(), admission.enter(), refused, admission.enter():
         pass
 
 

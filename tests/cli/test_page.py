@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from steper_serve.benchmarks.paper import saved
+from steper_serve.benchmarks.tables import Section
 from steper_serve.cli.page import examples_of, own_url, report_of
 from steper_serve.errors import ConfigurationError, CorpusError
 from steper_serve.settings import Settings
@@ -95,6 +97,12 @@ def test_results_are_read_when_they_are_looked_at(tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         made()
     assert str(inner) in caught.value.problem.message
+
+
+def test_what_bench_paper_kept_is_results_too(tmp_path: Path) -> None:
+    saved.write(tmp_path / "mine", "table7", Section("Answers of five steps"), {})
+    for folder in (tmp_path, tmp_path / "mine"):
+        assert "Answers of five steps" in report_of(folder)()
 
 
 @pytest.mark.parametrize(

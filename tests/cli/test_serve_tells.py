@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from steper_serve.api.account import REQUEST_ID
 from steper_serve.cli import logs
+from steper_serve.retrieval import bm25
+from steper_serve.trajectory import Passage
 from tests.api.serving import official, served_app
 from tests.cli.test_serve_ends import ASKED, _ended, serving
 
@@ -78,6 +81,17 @@ async def test_a_server_tells_its_life_in_json() -> None:
     assert (refusal["status"], refusal["code"]) == (401, "missing_api_key")
     assert QUESTION not in said
     assert key not in said
+
+
+async def test_citations_point_to_the_public_address(tmp_path: Path) -> None:
+    used = Passage("v", "The Answer", "The Answer is a film about Verla.")
+    bm25.build([used], tmp_path / "index")
+    flags = ("--index", str(tmp_path / "index"), "--public-url", "https://box.example/steper/")
+    async with serving(*flags) as (_, url, writer), official(url) as client:
+        writer.gate.set()
+        done = await client.chat.completions.create(model="steper-single", messages=ASKED)
+    [cited] = done.choices[0].message.annotations
+    assert cited.url_citation.url == "https://box.example/steper/v1/passages/v"
 
 
 async def test_traces_reach_a_collector_before_the_server_has_ended() -> None:

@@ -17,6 +17,7 @@ from tests.strategies.harbour import (
     SHOWN,
 )
 
+ADDED_TOKENS = 8  # what is left free for a tokenizer that adds some of its own
 ASKED = "Q: In which country was the painter of Grey Harbour born?\nA:"
 
 
@@ -221,4 +222,4 @@ def test_a_completion_is_kept_within_the_models_context(drive, said, student):
         [[BERG], said(" So the answer is: Norway.")],
     )
     asked = effects[-1]
-    assert format.count_tokens(asked.prompt.text) + asked.max_tokens <= 70
+    assert asked.max_tokens == 70 - format.count_tokens(asked.prompt.text) - ADDED_TOKENS > 1

@@ -1,6 +1,7 @@
 """A served endpoint and page with a model that each test tells what to say."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -49,7 +50,13 @@ class Actor:
 @asynccontextmanager
 async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> AsyncIterator[str]:
     """Any application on a port, served as `steper-serve` serves it; gives its URL."""
-    listener = bind("127.0.0.1", port)
+    with bind("127.0.0.1", port) as listener:
+        async with _on(listener, app, page) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _on(listener: socket.socket, app: ASGIApp, page: Shell | None) -> AsyncIterator[str]:
     server = Server(uvicorn.Config(app, log_level="error"), page)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -59,7 +66,6 @@ async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> Asy
     finally:
         server.should_exit = True
         await task
-        listener.close()
 
 
 @asynccontextmanager
@@ -67,12 +73,10 @@ async def site(
     loop: Loop | None = None, policy: Policy | None = None, **page: object
 ) -> AsyncIterator[str]:
     """Endpoint and page on one port, as `steper-serve serve` serves them; gives the URL."""
-    listener = bind("127.0.0.1", 0)
-    url = url_of(listener)
-    listener.close()
-    shell = create_page(f"{url}/v1", **page)  # type: ignore[arg-type]
     endpoint = create_app(
         loop or make_loop(Actor()), examples=[QUESTION], policy=policy or Policy()
     )
-    async with on_port(Site(endpoint, shell), int(url.rpartition(":")[2]), shell) as served:
-        yield served
+    with bind("127.0.0.1", 0) as listener:
+        shell = create_page(f"{url_of(listener)}/v1", **page)  # type: ignore[arg-type]
+        async with _on(listener, Site(endpoint, shell), shell) as url:
+            yield url
