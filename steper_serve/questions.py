@@ -7,8 +7,9 @@
 over. Without `hops` their number is that of the `steps`, or is read off a type like "3hop1".
 
 HotpotQA, 2WikiMultiHopQA and MuSiQue are read as published, too: `answer` with
-`answer_aliases`, `supporting_facts`, or `paragraphs` and `question_decomposition`. What is left
-out: the passages (corpus).
+`answer_aliases`, `supporting_facts`, or `paragraphs` and `question_decomposition`. Of
+2WikiMultiHopQA an `answer_id` takes its aliases from `id_aliases.json` beside the file, as the
+official scorer does. What is left out: the passages (corpus).
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from typing import Any
 from steper_serve.corpus import records
 from steper_serve.errors import CorpusError
 
+_ALIASES = "id_aliases.json"
 _HOPS = re.compile(r"(\d+)\s*-?\s*hop", re.IGNORECASE)
 
 
@@ -78,13 +80,30 @@ def _lot(question: Question) -> str:
 
 
 def _read(file: Path) -> Iterator[tuple[str, Question]]:
+    aliases = _aliases(file.with_name(_ALIASES))
     for number, record in enumerate(records.read(file), 1):
-        yield record.place, _question(record.fields, number, record.place)
+        yield record.place, _question(record.fields, number, record.place, aliases)
 
 
-def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
+def _aliases(file: Path) -> dict[str, tuple[str, ...]]:
+    """Other names of an answer, by its id at Wikidata; nothing where there is no such file."""
+    if not file.is_file():
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for record in records.read(file):
+        id, place = record.fields.get("Q_id"), record.place
+        if not isinstance(id, str):
+            raise CorpusError(f"{place}: `Q_id` must be a text, not {id!r}")
+        names = ("aliases", "demonyms")
+        found[id] = tuple(text for name in names for text in _texts(record.fields, name, place))
+    return found
+
+
+def _question(
+    data: Mapping[str, Any], number: int, place: str, aliases: Mapping[str, Sequence[str]]
+) -> Question:
     if "answer" in data and "answers" not in data:
-        data = _published(data, place)
+        data = _published(data, place, aliases)
     text, type = data.get("question"), data.get("type") or ""
     if not isinstance(text, str) or not text.strip():
         raise CorpusError(f"{place}: `question` is missing or is no text")
@@ -103,13 +122,15 @@ def _question(data: Mapping[str, Any], number: int, place: str) -> Question:
     )
 
 
-def _published(data: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+def _published(
+    data: Mapping[str, Any], place: str, aliases: Mapping[str, Sequence[str]]
+) -> Mapping[str, Any]:
     """A question of HotpotQA, 2WikiMultiHopQA or MuSiQue in this module's own form."""
     id = data.get("id", data.get("_id"))
-    aliases = data.get("answer_aliases") or []
+    own, others = data.get("answer_aliases") or [], aliases.get(str(data.get("answer_id")), ())
     return {
         "question": data.get("question"),
-        "answers": [data["answer"], *(aliases if isinstance(aliases, list) else [])],
+        "answers": [data["answer"], *(own if isinstance(own, list) else []), *others],
         "supporting_titles": _supporting(data, place),
         "type": data.get("type"),
         "steps": data.get("question_decomposition"),

@@ -224,6 +224,19 @@ def test_hotpotqa_and_2wiki_are_read_as_published(tmp_path, facts):
     ]
 
 
+def test_2wikis_aliases_stand_beside_its_questions(tmp_path):
+    file, aliases = tmp_path / "dev.json", tmp_path / "id_aliases.json"
+    asked = [HOTPOT | {"_id": str(n), "answer_id": id} for n, id in enumerate(("Q1", "Q7", None))]
+    file.write_text(json.dumps(asked))
+    lines = [{"Q_id": "Q1", "aliases": ["y", "z"], "demonyms": ["w"]}, {"Q_id": "Q2"}]
+    aliases.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = [question.answers for question in questions.read(file)]
+    assert found == [("x", "y", "z", "w"), ("x",), ("x",)]
+    aliases.write_text('{"aliases": []}\n')
+    with pytest.raises(CorpusError, match=r"id_aliases\.json, line 1: `Q_id` must be a text"):
+        questions.read(file)
+
+
 @pytest.mark.parametrize(
     ("odd", "name"),
     [
