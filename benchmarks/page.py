@@ -13,22 +13,18 @@ Browser, page and endpoint share the machine. What is left out: what the page sh
 """
 
 import asyncio
-import shutil
 import statistics
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
+from steper_serve.benchmarks.browser import chromium, enter
 from steper_serve.benchmarks.endpoint import openai_client
 from steper_serve.benchmarks.tables import Table
-from steper_serve.errors import ConfigurationError
 
-_BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-_WAIT_MS = 120_000.0
 # Times in ms since the key press, taken inside the page; `held` is the longest pause of its
 # thread beyond the 20 ms between two looks.
 _WATCH = """
@@ -116,8 +112,9 @@ async def measure(
 
     Raises:
         ConfigurationError: there is no browser on this machine.
+        EndpointUnreachable: there is no page at `url`, or its endpoint is not ready.
     """
-    async with _browser() as browser:
+    async with chromium() as browser:
         page = await _opened(browser, url)
         alone, direct = [], []
         await _ask(page, questions[0])  # both warm
@@ -134,30 +131,11 @@ async def measure(
     return Measured(alone, direct, together, num_pages)
 
 
-@asynccontextmanager
-async def _browser() -> AsyncIterator[Browser]:
-    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if found is None:
-        raise ConfigurationError("there is no browser here: install the package chromium")
-    async with async_playwright() as playwright:
-        # Pages that nobody sees are slowed down otherwise; ours are all "looked at".
-        flags = ["--no-sandbox", "--disable-renderer-backgrounding"]
-        flags += [
-            "--disable-background-timer-throttling",
-            "--disable-backgrounding-occluded-windows",
-        ]
-        browser = await playwright.chromium.launch(executable_path=found, args=flags)
-        yield browser
-        await browser.close()
-
-
 async def _opened(browser: Browser, url: str) -> Page:
     """A page with cookies, cache and connections of its own."""
     page = await browser.new_page()
     await page.add_init_script(_WATCH)
-    page.set_default_timeout(_WAIT_MS)
-    await page.goto(url)
-    await page.locator(".light.up").wait_for()
+    await enter(page, url)
     return page
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "paper": "bench_paper",
     "peer": "bench_peers",
     "peers": "bench_peers",
+    "pictures": "bench_page",
     "replay": "bench_load",
     "retrieval": "bench_retrieval",
     "soak": "bench_soak",

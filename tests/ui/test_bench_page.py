@@ -1,8 +1,13 @@
-"""`bench page` against a real page: what it measures hangs together, whatever the figures are."""
+"""`bench page` and `bench pictures` against a real page: what they make hangs together."""
+
+import struct
+from pathlib import Path
 
 import pytest
 
 from steper_serve.benchmarks import page as benchmark
+from steper_serve.benchmarks import pictures
+from steper_serve.benchmarks.failures import EndpointUnreachable
 from tests.api.serving import QUESTION, make_loop
 from tests.ui.conftest import CHROMIUM
 from tests.ui.stage import Actor, site
@@ -21,3 +26,19 @@ async def test_one_page_and_several_at_once() -> None:
     assert line["added_seconds"] == pytest.approx(measured.added_seconds, abs=1e-4)
     assert line["pages_at_once"].keys() == {"first_text_seconds", "answer_seconds", "held_seconds"}
     assert [row[0] for row in measured.table().rows][1:] == ["one page", "2 pages at once"]
+
+
+async def test_a_picture_of_each_tab_in_each_window(tmp_path: Path) -> None:
+    async with site(make_loop(Actor()), report=lambda: "<p>All of it.</p>") as url:
+        taken = await pictures.take(url, QUESTION, tmp_path)
+    tabs, windows = ("ask", "compare", "corpus", "benchmarks"), ("wide", "narrow", "dark")
+    assert {file.stem for file in taken} == {f"{tab}-{name}" for tab in tabs for name in windows}
+    assert len({file.read_bytes() for file in taken}) == len(taken) == 12
+    for file in taken:  # the width stands in the first chunk of a PNG
+        [width] = struct.unpack(">I", file.read_bytes()[16:20])
+        assert width == (390 if "narrow" in file.stem else 1400)
+
+
+async def test_no_page_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EndpointUnreachable, match=r"http://127\.0\.0\.1:9/"):
+        await pictures.take("http://127.0.0.1:9/", QUESTION, tmp_path)
