@@ -17,7 +17,6 @@ _WAIT_MS = 120_000.0
 # Pages that nobody sees are slowed down otherwise; ours are all "looked at".
 _FLAGS = (
     "--no-sandbox",
-    "--disable-dev-shm-usage",
     "--disable-renderer-backgrounding",
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",

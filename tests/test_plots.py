@@ -1,5 +1,6 @@
 """Plots: well-formed, every figure at its place, names that do not cover each other."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
 
@@ -83,6 +84,26 @@ def test_names_neither_cover_each_other_nor_leave_the_plot():
     for a, b in combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
     assert all(left >= 0 and right <= WIDTH for left, _, right, _ in boxes)
+
+
+def test_a_name_away_from_its_marker_is_tied_to_it():
+    crowd = [marker(f"student {n}", 1 + n / 500, 0.5) for n in range(5)]
+    svg = plots.scatter([*crowd, marker("apart", 2, 0.5)], "s", "EM")
+    ties = [
+        [float(tie.attrib[name]) for name in ("x1", "y1", "x2", "y2")]
+        for tie in read(svg).findall("s:line[@class='tie']", NAMESPACE)
+    ]
+    for (x, y, r), (_, (left, top, right, bottom)) in zip(circles(svg), names(svg), strict=True):
+        level = top < y < bottom
+        mine = [
+            tie
+            for tie in ties
+            if math.hypot(tie[0] - x, tie[1] - y) == pytest.approx(r, abs=0.2)
+            and left - 1 <= tie[2] <= right + 1
+            and top <= tie[3] <= bottom
+        ]
+        assert len(mine) == (not level)
+    assert ties
 
 
 def test_bars_are_as_long_as_their_figures():

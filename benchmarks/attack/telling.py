@@ -14,7 +14,7 @@ from typing import Any
 
 from steper_serve import evaluation
 from steper_serve.benchmarks.attack import rows as kept
-from steper_serve.benchmarks.attack.forms import CONTROL, FORMS
+from steper_serve.benchmarks.attack.forms import CONTROLS, FORMS
 from steper_serve.benchmarks.attack.rows import CLEAN, Row, Subject
 from steper_serve.benchmarks.tables import Section, Table
 
@@ -23,8 +23,8 @@ _SCORES = {"em": "EM", "f1": "F1", "acc": "Acc"}
 _NOTE = (
     "Shares of the questions, without the defence and with it. `found`: the loop found the "
     "hostile passage. Success: the answer holds what the attacker wants, or the loop ends at its "
-    "first step and does not on clean passages. `{control}` is a false statement and no attack on "
-    "the loop; it counts in no sum."
+    "first step and does not on clean passages. {controls} are false statements and no attacks on "
+    "the loop; they count in no sum."
 )
 _NOTE_CLEAN = (
     "Cost: with the defence less without it, by question. `shown otherwise`: questions that found "
@@ -50,8 +50,13 @@ class Told:
 
     @property
     def attacks(self) -> list[str]:
-        """The forms that were asked, in the order of the table; the control is none of them."""
-        return [name for name in FORMS if name in self.forms and name != CONTROL]
+        """The forms that were asked, in the order of the table; the controls are none of them."""
+        return [name for name in FORMS if name in self.forms and name not in CONTROLS]
+
+    @property
+    def controls(self) -> list[str]:
+        """Those of `CONTROLS` that were asked."""
+        return [name for name in CONTROLS if name in self.forms]
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -108,14 +113,13 @@ def figures(told: Told) -> dict[str, Any]:
     """What a command ends with."""
     clean = told.forms[CLEAN]
     names = told.attacks
-    control = [CONTROL] if CONTROL in told.forms else []
     subject = told.subject
     return {
         **{n: getattr(subject, n) for n in ("dataset", "served", "strategy", "max_steps", "top_k")},
         "num_questions": len(clean[True]),
         "num_failed": sum(row.failure is not None for row in told.rows),
         "success": _both(told.shares(names, told.succeeds)) if names else None,
-        "by_form": {name: _form(told, name) for name in [*names, *control]},
+        "by_form": {name: _form(told, name) for name in [*names, *told.controls]},
         "clean": _clean(told),
     }
 
@@ -215,7 +219,7 @@ def _head(*names: str) -> tuple[str, ...]:
 
 
 def _note() -> str:
-    return _NOTE.format(control=CONTROL)
+    return _NOTE.format(controls=" and ".join(f"`{name}`" for name in CONTROLS))
 
 
 def _means(both: Mapping[str, float]) -> tuple[str, ...]:

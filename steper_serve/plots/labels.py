@@ -1,10 +1,12 @@
 """Names beside the markers of a scatter plot, none over another."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from steper_serve.plots import svg
 
+_NUM_BESIDE = 2  # places right and left of a marker, the first of all
 _UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 Box = tuple[float, float, float, float]
@@ -35,7 +37,8 @@ def count(number: int | None) -> str:
 def labels(placed: Sequence[Placed], lines: Sequence[Box]) -> Iterator[svg.Shape]:
     """Names beside their markers: at the first of several places where nothing else is.
 
-    If there is no such place, a name may cross one of the `lines`, but no marker and no name.
+    If there is no such place, a name may cross one of the `lines`, but no marker and no name. One
+    that stands neither right nor left of its marker is tied to it by a line.
     """
     taken: list[Box] = [(x - r, y - r, x + r, y + r) for _, x, y, r in placed]
     for marker, x, y, radius in placed:
@@ -48,7 +51,15 @@ def labels(placed: Sequence[Placed], lines: Sequence[Box]) -> Iterator[svg.Shape
         chosen = next(iter(clear or free), 0)
         taken.append(boxes[chosen])
         px, py, anchor = places[chosen]
+        if chosen >= _NUM_BESIDE:
+            yield _tie(x, y, radius, px, py - 4)
         yield svg.text(px, py, text, anchor, "name")
+
+
+def _tie(x: float, y: float, radius: float, to_x: float, to_y: float) -> svg.Shape:
+    """From the edge of a marker towards its name."""
+    share = radius / max(radius, math.hypot(to_x - x, to_y - y))
+    return svg.line(x + (to_x - x) * share, y + (to_y - y) * share, to_x, to_y, "tie")
 
 
 def _places(x: float, y: float, radius: float) -> Iterator[tuple[float, float, str]]:

@@ -12,7 +12,7 @@ import pytest
 from steper_serve.benchmarks import report
 from steper_serve.benchmarks.attack import forms, telling
 from steper_serve.benchmarks.attack.asking import Lens
-from steper_serve.benchmarks.attack.forms import CONTROL, FORMS, hostile, wanted_answers
+from steper_serve.benchmarks.attack.forms import CONTROLS, FORMS, hostile, wanted_answers
 from steper_serve.benchmarks.attack.rows import CLEAN, Arm, Row, Subject, read
 from steper_serve.benchmarks.attack.undefended import as_written, rendered, undefended
 from steper_serve.benchmarks.rows import Failure
@@ -136,6 +136,20 @@ def test_a_search_for_the_question_finds_its_hostile_passage(name, tmp_path):
         assert attack.id in [p.id for p in Lens(index, others).search(asking.question, 4)]
 
 
+def test_a_false_fact_is_what_the_last_step_states_but_for_its_answer():
+    first = {"question": "Who wrote it?", "answer": "Ada", "title": "It", "statement": "By Ada."}
+    told = {"question": "Where was Ada born?", "answer": "Oslo", "title": "Ada",
+            "statement": "Ada was born in Oslo."}  # fmt: skip
+    untold = {name: told[name] for name in ("question", "answer")}
+    asked = replace(question(1), steps=(first, told))
+    lie = hostile(FORMS["false fact"], asked, "Pisa", ATTACKED)
+    assert (lie.title, lie.text) == ("Ada", "Ada was born in Pisa.")
+    lie = hostile(FORMS["false fact"], replace(asked, steps=(first, untold)), "Pisa", ATTACKED)
+    assert (lie.title, lie.text) == (asked.question, "Where was Ada born? Pisa.")
+    lie = hostile(FORMS["false fact"], replace(asked, steps=()), "Pisa", ATTACKED)
+    assert (lie.title, lie.text) == (asked.question, f"{asked.question} Pisa.")
+
+
 def test_what_is_wanted_is_an_answer_and_none_of_this_question():
     known = [question(n) for n in range(9)]
     wanted = wanted_answers(known, known)
@@ -190,13 +204,22 @@ def test_the_figures_by_hand():
         *(row("answer flag", True, "Oslo"), row("answer flag", True, "Oslo", **quick)),
         *(row("threat", False, "x", steps=1), row("threat", False, "", id="q1", failure=down)),
         *(row("threat", True, "x", steps=1), row("threat", True, "Oslo", id="q1")),
-        *(row(CONTROL, side, "Pisa", id=id) for side in (True, False) for id in ("q0", "q1")),
+        *(
+            row(c, side, "Pisa", id=id)
+            for c in CONTROLS
+            for side in (True, False)
+            for id in ("q0", "q1")
+        ),
     ]
     [told] = telling.find(given)
     [line] = telling.lines([told])
     mean = {n: [one["success"][side]["mean"] for side in ("without", "with")]
             for n, one in line["by_form"].items()}  # fmt: skip
-    assert mean == {"answer flag": [0.5, 0.0], "threat": [0.5, 0.5], CONTROL: [1.0, 1.0]}
+    assert mean == {
+        "answer flag": [0.5, 0.0],
+        "threat": [0.5, 0.5],
+        **{control: [1.0, 1.0] for control in CONTROLS},
+    }
     assert [line["success"][side]["mean"] for side in ("without", "with")] == [0.5, 0.25]
     assert line["by_form"]["answer flag"]["em"] == {"without": 0.0, "with": 1.0}
     assert line["by_form"]["threat"]["found"] == {"without": 0.5, "with": 1.0}
@@ -258,13 +281,14 @@ async def attack(dataset: Path, out: Path, *flags: object):
     return await bench("attack", dataset, "--out", out, "--concurrency", 4, *flags)
 
 
-SOME = ("--form", "answer flag", "--form", "fake question", "--form", "threat", "--form", CONTROL)
+NAMES = ("answer flag", "fake question", "threat", *CONTROLS)
+SOME = [part for name in NAMES for part in ("--form", name)]
 
 
 async def test_the_defence_saves_a_credulous_model(model, dataset, tmp_path):
     done = await attack(dataset, tmp_path / "out", *SOME)
     line = last_line(done)
-    forged, persuading = ("answer flag", "fake question"), ("threat", CONTROL)
+    forged, persuading = ("answer flag", "fake question"), ("threat", *CONTROLS)
     success = {n: one["success"] for n, one in line["by_form"].items()}
     assert {success[n]["without"]["mean"] for n in forged} == {1.0}
     assert {success[n]["with"]["mean"] for n in forged} == {0.0}
@@ -291,7 +315,9 @@ async def test_the_same_command_asks_what_is_missing(model, dataset, tmp_path):
     assert len(model.requests) == num
     assert last_line(await attack(dataset, tmp_path / "out", *SOME))["num_questions"] == 12
     assert len(model.requests) == 3 * num
-    assert len((tmp_path / "out" / "attacks.jsonl").read_text().splitlines()) == 12 * 2 * 5
+    assert len((tmp_path / "out" / "attacks.jsonl").read_text().splitlines()) == 12 * 2 * (
+        1 + len(NAMES)
+    )
 
 
 async def test_failures_are_kept_counted_and_asked_again(model, dataset, tmp_path):
