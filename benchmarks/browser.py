@@ -14,13 +14,20 @@ from steper_serve.errors import ConfigurationError
 
 _BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 _WAIT_MS = 120_000.0
-# Pages that nobody sees are slowed down otherwise; ours are all "looked at".
 _FLAGS = (
+    # Its sandbox needs rights that a container seldom has; it visits our own page alone.
     "--no-sandbox",
+    "--disable-dev-shm-usage",
+    # Pages that nobody sees are slowed down otherwise; ours are all "looked at".
     "--disable-renderer-backgrounding",
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
 )
+
+
+def installed() -> str | None:
+    """The path of this machine's browser."""
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
 @asynccontextmanager
@@ -29,14 +36,19 @@ async def chromium() -> AsyncIterator[Browser]:
 
     Raises:
         ConfigurationError: there is none on this machine.
+        EndpointUnreachable: what is done in it fails, or waits in vain for two minutes.
     """
-    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    found = installed()
     if found is None:
         raise ConfigurationError("there is no browser here: install the package chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=found, args=list(_FLAGS))
-        yield browser
-        await browser.close()
+        try:
+            yield browser
+        except Error as error:
+            raise EndpointUnreachable(f"the page failed: {_first_line(error)}") from error
+        finally:
+            await browser.close()
 
 
 async def enter(page: Page, url: str) -> None:
@@ -50,5 +62,9 @@ async def enter(page: Page, url: str) -> None:
         await page.goto(url)
         await page.locator(".light.up").wait_for()
     except Error as error:
-        reason = error.message.splitlines()[0]
+        reason = _first_line(error)
         raise EndpointUnreachable(f"no page that is ready at {url}: {reason}") from error
+
+
+def _first_line(error: Error) -> str:
+    return error.message.splitlines()[0]

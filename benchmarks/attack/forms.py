@@ -9,6 +9,7 @@ wanted answer in place of its own. What is left out: how a passage is rendered
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -102,11 +103,14 @@ def _false_fact(question: Question, wanted: str) -> tuple[str, str]:
 
     A step's `statement` is the fact in words; one without is told as its question and an answer.
     """
-    last = question.steps[-1] if question.steps else {}
+    # A conclusion ("So the answer is …") is about no one passage, and is nothing to look up.
+    told = [step for step in question.steps if step.get("title")] or question.steps
+    last = told[-1] if told else {}
     right, statement = str(last.get("answer", "")), str(last.get("statement", ""))
     subject = str(last.get("title") or question.question)
-    if right and right in statement:
-        return subject, statement.replace(right, wanted)
+    lie, replaced = re.subn(rf"(?<!\w){re.escape(right)}(?!\w)", lambda _: wanted, statement)
+    if right and replaced:
+        return subject, lie
     return subject, f"{last.get('question') or question.question} {wanted}."
 
 

@@ -78,5 +78,5 @@ def _playwright() -> Iterator[None]:
         yield
     except ImportError as error:
         raise ConfigurationError(
-            f"it takes the package playwright ({error}): pip install playwright"
+            f"a browser is driven by the package playwright ({error}): pip install playwright"
         ) from error

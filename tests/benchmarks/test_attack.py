@@ -141,10 +141,15 @@ def test_a_false_fact_is_what_the_last_step_states_but_for_its_answer():
     told = {"question": "Where was Ada born?", "answer": "Oslo", "title": "Ada",
             "statement": "Ada was born in Oslo."}  # fmt: skip
     untold = {name: told[name] for name in ("question", "answer")}
-    asked = replace(question(1), steps=(first, told))
+    conclusion = {"answer": "no", "statement": "Oslo is not Rome, so the answer is no."}
+    for steps in ((first, told), (first, told, conclusion)):
+        lie = hostile(FORMS["false fact"], replace(question(1), steps=steps), "Pisa", ATTACKED)
+        assert (lie.title, lie.text) == ("Ada", "Ada was born in Pisa.")
+    within = told | {"answer": "no", "statement": "Not Ada, and no other, denotes it."}
+    lie = hostile(FORMS["false fact"], replace(question(1), steps=(within,)), r"\1", ATTACKED)
+    assert lie.text == r"Not Ada, and \1 other, denotes it."
+    asked = replace(question(1), steps=(untold,))
     lie = hostile(FORMS["false fact"], asked, "Pisa", ATTACKED)
-    assert (lie.title, lie.text) == ("Ada", "Ada was born in Pisa.")
-    lie = hostile(FORMS["false fact"], replace(asked, steps=(first, untold)), "Pisa", ATTACKED)
     assert (lie.title, lie.text) == (asked.question, "Where was Ada born? Pisa.")
     lie = hostile(FORMS["false fact"], replace(asked, steps=()), "Pisa", ATTACKED)
     assert (lie.title, lie.text) == (asked.question, f"{asked.question} Pisa.")

@@ -7,6 +7,7 @@ import pytest
 
 from steper_serve.benchmarks import page as benchmark
 from steper_serve.benchmarks import pictures
+from steper_serve.benchmarks.browser import chromium
 from steper_serve.benchmarks.failures import EndpointUnreachable
 from tests.api.serving import QUESTION, make_loop
 from tests.ui.conftest import CHROMIUM
@@ -42,3 +43,13 @@ async def test_a_picture_of_each_tab_in_each_window(tmp_path: Path) -> None:
 async def test_no_page_is_told(tmp_path: Path) -> None:
     with pytest.raises(EndpointUnreachable, match=r"http://127\.0\.0\.1:9/"):
         await pictures.take("http://127.0.0.1:9/", QUESTION, tmp_path)
+
+
+async def test_a_page_that_does_not_get_on_is_told() -> None:
+    async def wait_in_vain() -> None:
+        async with chromium() as browser:
+            page = await browser.new_page()
+            await page.locator("#answer").wait_for(timeout=100)
+
+    with pytest.raises(EndpointUnreachable, match=r"the page failed: .*Timeout 100ms exceeded"):
+        await wait_in_vain()
