@@ -3,6 +3,7 @@
 What is left out: each tab (ask, compare, corpus), and serving the application (the command line).
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,7 +59,7 @@ def create_page(
             with gr.Tab("Corpus", id="corpus"):
                 numbers = corpus.build(client, top_k, asking.key)
             with gr.Tab("Benchmarks", id="benchmarks") as benchmarks:
-                _benchmarks(benchmarks, report)
+                _benchmarks(benchmarks, client, asking.key, report)
         # Gradio looks for work a thousand times a second, which takes 3% of a core; 5 ms will do.
         blocks._queue.sleep_when_free = 0.005
         blocks._queue.progress_update_sleep_when_free = 1.0
@@ -82,18 +83,21 @@ def _header() -> gr.HTML:
         return gr.HTML(render.light(False), apply_default_css=False, elem_id="up")
 
 
-def _benchmarks(tab: gr.Tab, report: Callable[[], str] | None) -> None:
+def _benchmarks(
+    tab: gr.Tab, client: Endpoint, key: gr.Textbox, report: Callable[[], str] | None
+) -> None:
     shown = gr.HTML(render.report(None), apply_default_css=False, elem_id="report")
     if report is not None:
 
-        def read() -> str:
-            """The report, or why there is none."""
+        async def read(key: str) -> str:
+            """The report, for whoever may ask, or why there is none."""
             try:
-                return render.report(report())
+                await client.models(key)
+                return render.report(await asyncio.to_thread(report))
             except Failed as failure:
                 return render.problem(failure.problem)
 
-        tab.select(read, None, shown, show_progress="minimal", api_visibility="private")
+        tab.select(read, key, shown, show_progress="minimal", api_visibility="private")
 
 
 def _open(

@@ -1,9 +1,8 @@
 """What stands between the page and the network.
 
-It says how the endpoint is doing, tells the browser to load nothing from elsewhere, refuses what
-the page has no use for (files from visitors, say), and lets open pages go when the server ends: a
-connection may be held for as long as a page is open, and a server would never end that waited
-for it.
+It says how the endpoint is doing, tells the browser to load nothing from elsewhere, and lets open
+pages go when the server ends: a connection may be held for as long as a page is open, and a server
+would never end that waited for it. What is left out: what the page has no use for (visitors).
 """
 
 import asyncio
@@ -11,9 +10,10 @@ from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from steper_serve.ui import visitors
 from steper_serve.ui.client import Endpoint, Failed
 
 # Gradio evaluates templates, hence unsafe-eval; the copied commands never run here.
@@ -24,18 +24,20 @@ _POLICY = (
     "frame-ancestors 'self'"
 )
 _STATUS = "/steper/status"
-# All that the page uses of Gradio's own API, which also takes files and writes states to disk.
-_API = "/gradio_api/"
-_USED = ("queue/", "heartbeat/", "startup-events", "app_id", "cancel", "reset", "info")
+_ASKING = "/gradio_api/queue/"
 
 
 class Shell:
-    """The page as an ASGI application; `close` lets go of everyone who looks at it."""
+    """The page as an ASGI application; `close` lets go of everyone who looks at it.
+
+    `num_asking` is how many requests are open through which pages are told what they asked for.
+    """
 
     def __init__(self, page: ASGIApp, endpoint: Endpoint) -> None:
         self._page = page
         self._endpoint = endpoint
         self._closing = asyncio.Event()
+        self.num_asking = 0
 
     def close(self) -> None:
         """End all connections to open pages. In the server's own event loop."""
@@ -43,17 +45,29 @@ class Shell:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        path = scope.get("path", "")
         if scope["type"] != "http":
             await self._page(scope, receive, send)
-        elif path.startswith(_API) and not path.removeprefix(_API).startswith(_USED):
-            await PlainTextResponse("Not here.", 404)(scope, receive, send)
-        elif path == _STATUS:
+            return
+        try:
+            visitors.check(scope)
+            receive = await visitors.with_body(scope, receive)
+        except visitors.Refused as refused:
+            await refused.response(scope, receive, send)
+            return
+        if scope["path"] == _STATUS:
             await (await self._status(Request(scope)))(scope, receive, send)
         else:
-            guarded = _Guarded(send)
+            await self._shown(scope, receive, send)
+
+    async def _shown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_asking = scope["path"].startswith(_ASKING)
+        self.num_asking += is_asking
+        guarded = _Guarded(send)
+        try:
             await self._page(scope, self._until_closing(receive), guarded)
             await guarded.finish()
+        finally:
+            self.num_asking -= is_asking
 
     async def _status(self, request: Request) -> JSONResponse:
         """Whether the endpoint can answer and, in a few words, why not."""

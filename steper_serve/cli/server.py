@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 # For what is written and not yet sent when a server ends.
 _FLUSH_SECONDS = 5
+_LOOK_SECONDS = 0.02
 
 
 class Server(uvicorn.Server):
@@ -32,10 +33,18 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: object = None) -> None:
         """See uvicorn."""
         if self._page is not None:
+            await self._last_told(self._page)
             self._page.close()
         await super().shutdown(sockets)  # type: ignore[arg-type]
         if self.force_exit:  # uvicorn leaves this out then, and is told so by its own task
             await self.lifespan.shutdown()
+
+    async def _last_told(self, page: "Shell") -> None:
+        """Return once pages have been told what they asked for: the endpoint is done before."""
+        now = asyncio.get_running_loop().time
+        until = now() + _FLUSH_SECONDS
+        while page.num_asking and not self.force_exit and now() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 class AnsweringServer(Server):
