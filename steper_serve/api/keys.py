@@ -64,13 +64,14 @@ def make_key(name: str) -> tuple[str, Key]:
     return secret, Key(name, hashlib.sha256(secret.encode()).digest())
 
 
-def read_keys(text: str, where: str) -> Iterator[Key]:
+def read_keys(text: str, where: str, first: int = 1) -> Iterator[Key]:
     """The keys in a text, separated by line ends, spaces or commas; `#` begins a comment.
 
     One without a name is called after its place: `key-1`, `key-2`, …
 
     Args:
         where: what an error calls the text; a key itself is never told.
+        first: the place of the text's first key, after those of another text.
 
     Raises:
         ConfigurationError: something is no key.
@@ -78,7 +79,7 @@ def read_keys(text: str, where: str) -> Iterator[Key]:
     lines = [line.partition("#")[0] for line in text.splitlines()]
     for number, item in enumerate(re.split(r"[\s,]+", " ".join(lines).strip()), 1):
         if item:
-            yield _read(item, number, f"key {number} in {where}")
+            yield _read(item, first + number - 1, f"key {number} in {where}")
 
 
 def _read(item: str, number: int, where: str) -> Key:

@@ -99,10 +99,10 @@ class Metrics:
         self._prompt.inc(answer.usage.num_prompt_tokens)
         self._cached.inc(answer.usage.num_cached_tokens)
         self._completion.inc(answer.usage.num_completion_tokens)
-        self._steps.observe(answer.num_steps)
-        self._whole.observe(account.seconds)
-        if answer.queued_seconds is not None:
+        if answer.queued_seconds is not None:  # it was not given up before it ran
             self._queued.observe(answer.queued_seconds)
+            self._steps.observe(answer.num_steps)
+            self._whole.observe(account.seconds)
         if account.streamed and account.first_byte_seconds is not None:
             self._first.observe(account.first_byte_seconds)
         for _, event in answer.events:

@@ -83,9 +83,10 @@ def _keyring(settings: Settings) -> Keyring:
         keys += read_keys(settings.api_keys.get_secret_value(), "STEPER_API_KEYS")
     if (file := settings.api_keys_file) is not None:
         try:
-            found = list(read_keys(file.read_text(encoding="utf-8"), str(file)))
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read the API keys in {file}: {error}") from error
+        found = list(read_keys(text, str(file), len(keys) + 1))
         if not found:
             raise ConfigurationError(f"there is no API key in {file}: `steper-serve key` makes one")
         keys += found

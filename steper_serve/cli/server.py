@@ -43,7 +43,8 @@ class Server(uvicorn.Server):
         """Return once pages have been told what they asked for: the endpoint is done before."""
         now = asyncio.get_running_loop().time
         until = now() + _FLUSH_SECONDS
-        while page.num_asking and not self.force_exit and now() < until:
+        # A second signal sets a flag of uvicorn's, which nothing can wait for.
+        while page.num_asking and not self.force_exit and now() < until:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -221,8 +221,14 @@ async def test_gauges_tell_what_runs_and_what_waits() -> None:
         samples = await _metrics(http)
         assert samples["steper_answers_running", ""] == 1
         assert samples["steper_answers_queued", ""] == 2
+        # One that is given up while it waits says nothing of how long answers take.
+        asked.pop().cancel()
+        await until(lambda: admission.num_present == 2)
         gate.set()
         await asyncio.gather(*asked)
+        samples = await _metrics(http)
+        assert samples["steper_answer_steps_count", ""] == 2
+        assert samples["steper_answer_seconds_count", ""] == 2
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -46,6 +46,9 @@ def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
     settings = Settings(api_keys=f"{KEY}3, cy:{KEY}4", api_keys_file=file)
     assert [key.name for key in policy_of(settings).keys.keys] == ["key-1", "cy", "ada", "bob"]
     assert KEY not in repr(settings) + repr(policy_of(settings)) + described(settings)
+    # Two without a name are two callers.
+    file.write_text(f"{KEY}5")
+    assert [key.name for key in policy_of(settings).keys.keys] == ["key-1", "cy", "key-3"]
 
 
 def _settings(*flags: str) -> Settings:
