@@ -47,6 +47,7 @@ class Loop:
         max_steps: default of S, 1..10.
         top_k: default of K, 1..20.
         max_seconds: default time budget of an answer, None for none.
+        max_step_tokens: the most tokens of one thought, None for `Options`' own.
     """
 
     model: LanguageModel
@@ -57,6 +58,7 @@ class Loop:
     max_steps: int = 5
     top_k: int = 4
     max_seconds: float | None = None
+    max_step_tokens: int | None = None
 
     def flow(self, ask: Ask) -> Flow:
         """A fresh flow for this question.
@@ -77,6 +79,8 @@ class Loop:
             max_tokens=ask.max_tokens,
             sampling=ask.sampling,
         )
+        if self.max_step_tokens is not None:
+            options = replace(options, max_step_tokens=self.max_step_tokens)
         # A lone surrogate is valid in JSON and in no text.
         question = ask.question.encode(errors="replace").decode()
         return STRATEGIES[name].flow(question, options)

@@ -190,19 +190,33 @@ class Config(Section):
         own = [chosen.steps, target, self.train_for(student), seed]
         return digest([self._stage_hash("examples", (target,)), *own])
 
+    def trained_hash(self, folder: str) -> str | None:
+        """The hash of the training of the student in `folder`, a name; None for no student."""
+        found = self._trained(folder)
+        return None if found is None else self.student_hash(*found)
+
     def evaluation_hash(self, model: str, dev: DatasetConfig, step_end: StepEnd) -> str:
         """The hash of one evaluation, of a student (by its folder's name) or an extra model."""
+        extra = {m.name: m for m in self.evaluate.models}
+        identity: Any = self.trained_hash(model) or self._model_identity(extra[model])
+        loop = [self.strategy, self.max_steps, self.top_k, self.evaluate.limit]
+        if (most := self.step_tokens_for(model, step_end)) is not None:
+            loop.append(most)
+        return digest([identity, _identity(dev), step_end, loop])
+
+    def step_tokens_for(self, model: str, step_end: StepEnd) -> int | None:
+        """How much a student (by its folder's name) may write at a time; None for the default."""
+        found = self._trained(model)
+        if found is None or step_end != "eos":
+            return None
+        return self.students[found[0]].max_step_tokens
+
+    def _trained(self, folder: str) -> tuple[str, int] | None:
+        """The student and the seed whose folder it is."""
         names = {
             self.student_name(s, k): (s, k) for s in self.students for k in self.students[s].seeds
         }
-        extra = {m.name: m for m in self.evaluate.models}
-        identity: Any = (
-            self.student_hash(*names[model])
-            if model in names
-            else self._model_identity(extra[model])
-        )
-        loop = [self.strategy, self.max_steps, self.top_k, self.evaluate.limit]
-        return digest([identity, _identity(dev), step_end, loop])
+        return names.get(folder)
 
     def _student(self, name: str) -> StudentConfig:
         if name not in self.students:

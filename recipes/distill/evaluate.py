@@ -133,9 +133,17 @@ def _extras(config: Config) -> list[Subject]:
 
 def _check_there(config: Config, subject: Subject) -> None:
     models.resolved(config, subject.source)
-    folder = subject.source.model
-    if subject.is_student and not Path(folder or "").is_dir():
+    if not subject.is_student:
+        return
+    folder = config.out / "students" / subject.name
+    made = manifest.read(folder)
+    if made is None:
         raise StageMissing(f"there is no student {folder}: run `steper-serve distill train` first")
+    if made.config_hash != config.trained_hash(subject.name):
+        raise StageMissing(
+            f"the student {folder} was trained under other settings: put them back, or run "
+            "`steper-serve distill train` again"
+        )
 
 
 def _trials(config: Config, subject: Subject) -> list[Trial]:
@@ -175,7 +183,10 @@ async def _examine(
                 retry_failed=retry_failed,
             )
             exam = exams[trial.dev.name]
-            loop = models.loop_of(config, model, exam.retriever, ending, few_shot)
+            most = config.step_tokens_for(subject.name, trial.step_end)
+            loop = models.loop_of(
+                config, model, exam.retriever, ending, few_shot, max_step_tokens=most
+            )
             await _try(config, trial, job, exam.questions, loop)
 
 
@@ -228,7 +239,8 @@ def _finished(config: Config, trial: Trial) -> dict[str, Any] | None:
 
 
 def _is_trained(config: Config, model: str) -> bool:
-    return manifest.read(config.out / "students" / model) is not None
+    made = manifest.read(config.out / "students" / model)
+    return made is not None and made.config_hash == config.trained_hash(model)
 
 
 def _read(file: Path, trial: Trial) -> dict[str, Any] | None:

@@ -45,6 +45,8 @@ def loop_of(
     retriever: Retriever,
     format: PromptFormat,
     few_shot: Mapping[str, FewShot],
+    *,
+    max_step_tokens: int | None = None,
 ) -> Loop:
     """The loop with the recipe's strategy, S and K."""
     return Loop(
@@ -55,4 +57,5 @@ def loop_of(
         strategy=config.strategy,
         max_steps=config.max_steps,
         top_k=config.top_k,
+        max_step_tokens=max_step_tokens,
     )

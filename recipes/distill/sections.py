@@ -258,7 +258,9 @@ class TrainConfig(Section):
 class StudentConfig(Section):
     """A student: which steps it learns from, and what it sets differently from [train].
 
-    Vanilla-KD is `steps = ["final"]` with `weighting = "uniform"`.
+    Vanilla-KD is `steps = ["final"]` with `weighting = "uniform"`. It writes a whole path where
+    nothing but itself ends its steps: `max_step_tokens` is how much it may write at a time then,
+    in place of a thought's 128 tokens.
     """
 
     steps: Annotated[tuple[StepChoice, ...], Field(min_length=1)] = ("first", "mid", "final")
@@ -266,6 +268,7 @@ class StudentConfig(Section):
     weighting: Weighting | None = None
     epochs: Positive | None = None
     max_tokens: Count | None = None
+    max_step_tokens: Count | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
 
 

@@ -189,6 +189,11 @@ def test_a_student_is_known_by_its_own_settings(tmp_path):
     eos = config.evaluation_hash(name, dev, "eos")
     assert eos != config.evaluation_hash(name, dev, "sentence")
     assert eos != longer.evaluation_hash(name, dev, "eos")
+    # What a student may write at a time matters where nothing else ends its steps.
+    wordier = changed(tmp_path, "epochs = 6", "epochs = 6\nmax_step_tokens = 512")
+    assert eos != wordier.evaluation_hash(name, dev, "eos")
+    for model, end in ((name, "sentence"), ("steper-seed0", "eos")):
+        assert wordier.evaluation_hash(model, dev, end) == config.evaluation_hash(model, dev, end)
 
 
 def test_a_model_from_scratch_is_found_where_stage_0_puts_it(tmp_path):

@@ -27,9 +27,11 @@ def recipe(tmp_path, **changes) -> Config:
         "student": {"model": "base"},
         "students": {"steper": {}},
     }
-    for student in ("steper-seed0", "vanilla-seed0"):
-        (tmp_path / "out" / "students" / student).mkdir(parents=True, exist_ok=True)
-    return Config.model_validate(data | changes)
+    config = Config.model_validate(data | changes)
+    for student in config.students:
+        made = Manifest("train", config.student_hash(student, 0), True)
+        manifest.write(config.out / "students" / f"{student}-seed0", made)
+    return config
 
 
 class Opener:
@@ -78,6 +80,24 @@ async def test_a_student_is_evaluated_under_both_ways_of_ending_a_step(tmp_path,
     assert "steper-seed0-sentence-dev" in out
 
 
+@pytest.mark.parametrize(("end", "most"), [("eos", 400), ("sentence", 128)])
+async def test_a_student_of_whole_paths_may_write_one(tmp_path, end, most):
+    students = {"steper": {}, "vanilla": {"steps": ["final"], "max_step_tokens": 400}}
+    config = recipe(tmp_path, students=students, evaluate={"step_ends": [end]})
+    for name, allowed in (("steper", 128), ("vanilla", most)):
+        opener = Opener(all_at_once)
+        await evaluate.run(config, opener, only=[f"{name}-seed0"])
+        assert {request.max_tokens for request in opener.model.requests} == {allowed}
+
+
+async def test_a_student_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
+    config = recipe(tmp_path)
+    changed = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 9.0})})
+    with pytest.raises(StageMissing, match=r"steper-seed0 was trained under other settings"):
+        await evaluate.run(changed, Opener())
+    await evaluate.run(config, Opener())
+
+
 async def test_what_is_evaluated_is_not_evaluated_again(tmp_path, capsys):
     config, opener = recipe(tmp_path), Opener()
     await evaluate.run(config, opener)
@@ -108,15 +128,18 @@ async def test_bundled_summaries_of_the_same_settings_stand_for_evaluations(tmp_
     made = tmp_path / "bundled"
     shutil.move(config.out / "evaluations", made)
     opener, bundled = Opener(), {"made": made}
-    await evaluate.run(recipe(tmp_path, evaluate=bundled), opener)
+    config, other = (recipe(tmp_path, evaluate=bundled, max_steps=n) for n in (5, 3))
+    students = config.out / "students"
+    shutil.move(students, tmp_path / "elsewhere")
+    await evaluate.run(config, opener)
     assert opener.opened == []
     assert "steper-seed0-eos-dev" in capsys.readouterr().out
-    await evaluate.run(recipe(tmp_path, evaluate=bundled, max_steps=3), opener)
+    with pytest.raises(StageMissing):
+        await evaluate.run(other, opener)
+    # A student that was trained here is another than the bundled one.
+    shutil.move(tmp_path / "elsewhere", students)
+    await evaluate.run(config, opener)
     assert len(opener.opened) == 1
-    trained = config.out / "students" / "steper-seed0"
-    manifest.write(trained, Manifest("train", config.student_hash("steper", 0), True))
-    await evaluate.run(recipe(tmp_path, evaluate=bundled), opener)
-    assert len(opener.opened) == 2
 
 
 async def test_a_model_that_goes_down_loses_nothing(tmp_path):
@@ -198,8 +221,10 @@ async def test_what_is_missing_is_named_before_anything_starts(tmp_path):
     opener = Opener()
     with pytest.raises(ConfigurationError, match=r"no \[\[dev\]\] set"):
         await evaluate.run(recipe(tmp_path, dev=[]), opener)
-    with pytest.raises(StageMissing, match=r"no student .*students/other-seed0: run"):
-        await evaluate.run(recipe(tmp_path, students={"other": {}}), opener)
+    config = recipe(tmp_path)
+    shutil.rmtree(config.out / "students" / "steper-seed0")
+    with pytest.raises(StageMissing, match=r"no student .*students/steper-seed0: run"):
+        await evaluate.run(config, opener)
     assert opener.opened == []
 
 
