@@ -128,7 +128,7 @@ async def test_bundled_summaries_of_the_same_settings_stand_for_evaluations(tmp_
     made = tmp_path / "bundled"
     shutil.move(config.out / "evaluations", made)
     opener, bundled = Opener(), {"made": made}
-    config, other = (recipe(tmp_path, evaluate=bundled, max_steps=n) for n in (5, 3))
+    other, config = (recipe(tmp_path, evaluate=bundled, max_steps=n) for n in (3, 5))
     students = config.out / "students"
     shutil.move(students, tmp_path / "elsewhere")
     await evaluate.run(config, opener)
