@@ -1,6 +1,6 @@
 """Checkpoints that a kill cannot spoil: written beside, then pointed at by a small file.
 
-    checkpoints/run.json      the hash of the settings that they belong to
+    checkpoints/run.json      the settings and examples that they belong to
     checkpoints/step-120/     DeepSpeed's files, and the state of each rank's random numbers
     checkpoints/latest        "step-120"; whatever it does not name, or lacks, does not count
 
@@ -32,14 +32,26 @@ class Checkpoints:
 
     Args:
         folder: where they are.
-        settings_hash: of the run; checkpoints of another one are deleted by rank 0.
+        settings_hash: of the run.
+        examples_bytes: of the file that is learnt from, None where it is not known.
         zero_stage: a checkpoint can be resumed at the same stage only, on as many ranks.
+
+    Raises:
+        ConfigurationError: there are some of another run, which are left as they are.
     """
 
-    def __init__(self, folder: Path, settings_hash: str, *, zero_stage: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings_hash: str,
+        *,
+        zero_stage: int,
+        examples_bytes: int | None = None,
+    ) -> None:
         self._folder = folder
         self._run = {
             "hash": settings_hash,
+            "examples_bytes": examples_bytes,
             "num_ranks": dist.get_world_size(),
             "zero_stage": zero_stage,
         }
@@ -70,7 +82,6 @@ class Checkpoints:
         """Load the latest checkpoint into the engine; the `state` it was saved with, or None.
 
         Raises:
-            ConfigurationError: it was made by another number of ranks or ZeRO stage.
             BadRecord: it cannot be loaded.
         """
         pointer = self._folder / _LATEST
@@ -94,12 +105,16 @@ class Checkpoints:
 
     def _prepare(self) -> None:
         run = _read(self._folder / _RUN)
-        if run is not None and run.get("hash") != self._run["hash"]:
-            shutil.rmtree(self._folder)
-            run = None
-        if run is None:
+        if run is None or not (self._folder / _LATEST).exists():
             journal.write_json(self._folder / _RUN, self._run)
-        elif run != self._run:
+            return
+        for key, what in (("hash", "settings"), ("examples_bytes", "examples")):
+            if run.get(key) != self._run[key]:
+                raise ConfigurationError(
+                    f"{self._folder} is of a training with other {what} than these: put them back "
+                    "to go on with it, or delete the folder to begin anew"
+                )
+        if run != self._run:
             raise ConfigurationError(
                 f"{self._folder} was written by {run.get('num_ranks')} ranks at ZeRO stage "
                 f"{run.get('zero_stage')}, not {self._run['num_ranks']} at "

@@ -45,6 +45,7 @@ Stage = Literal["rollout", "filter", "examples"]
 _ORDER: tuple[Stage, ...] = ("rollout", "filter", "examples")
 # What changes the pace of a model and not what it writes.
 _PACE = {"concurrency", "kv_cache_gib", "enforce_eager", "engine_args", "recorded"}
+_PACE_OF_TRAINING = {"tokens_per_micro_batch", "gradient_checkpointing", "save_every"}
 _NAMES = {"name", "step_ends"}
 _ADDRESS = {"base_url", "api_key_env", "vllm_extensions"}
 
@@ -131,6 +132,8 @@ class Config(Section):
         chosen = self._student(student)
         names = ("weighting", "epochs", "max_tokens")
         own = {n: v for n in names if (v := getattr(chosen, n)) is not None}
+        if "epochs" in own:  # in place of whatever the section ends by
+            own.setdefault("max_tokens", None)
         return self.train.model_copy(update=own)
 
     def target_for(self, student: str) -> Target:
@@ -187,7 +190,8 @@ class Config(Section):
     def student_hash(self, student: str, seed: int) -> str:
         """The hash of one student's training."""
         chosen, target = self._student(student), self.target_for(student)
-        own = [chosen.steps, target, self.train_for(student), seed]
+        train = self.train_for(student).model_dump(mode="json", exclude=_PACE_OF_TRAINING)
+        own = [chosen.steps, target, train, seed]
         return digest([self._stage_hash("examples", (target,)), *own])
 
     def trained_hash(self, folder: str) -> str | None:

@@ -86,7 +86,10 @@ def _write_world(folder: Path, world: Fictional) -> None:
         "questions"
     )
     start = time.perf_counter()
-    fictional.write(folder, seed=world.seed, passages=world.passages, questions=world.questions)
+    try:
+        fictional.write(folder, seed=world.seed, passages=world.passages, questions=world.questions)
+    except ValueError as error:
+        raise ConfigurationError(f"the world {folder.name!r} cannot be made: {error}") from error
     counts = {"passages": world.passages, "questions": world.questions}
     seconds = time.perf_counter() - start
     manifest.write(folder, Manifest("world", made_from, True, seconds, counts=counts))

@@ -13,7 +13,7 @@ asks the student for prefix and target (eq. 3), `next` for the target alone; `co
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,17 @@ def step_texts(trajectory: Trajectory, options: Options) -> list[StepText]:
     return texts
 
 
+def _with_prompts_of_their_own(texts: Sequence[StepText], has_answer: bool) -> list[StepText]:
+    """Of steps with one prompt, since no search between them added a passage, the first; in place
+    of the first the last of all, if that is where the answer stands."""
+    kept: dict[str, StepText] = {}
+    for text in texts:
+        kept.setdefault(text.prompt, text)
+    if has_answer:
+        kept[texts[-1].prompt] = texts[-1]
+    return list(kept.values())
+
+
 def _generated(
     trajectory: Trajectory, options: Options
 ) -> dict[int, list[tuple[Generate, Completion]]]:
@@ -252,13 +263,14 @@ def _rows(
     except ValueError:
         left_out["trajectories that cannot be replayed"] += 1
         return
-    num_steps = len(texts)
+    num_steps, has_answer = len(texts), bool(trajectory.answer)
+    whole = target == "cumulative"
+    if whole:
+        texts = _with_prompts_of_their_own(texts, has_answer)
+        if len(texts) < num_steps:
+            left_out["steps with the prompt of another"] += num_steps - len(texts)
     for text in texts:
-        is_last = text.step == num_steps and bool(trajectory.answer)
-        if target == "cumulative" and not text.has_new_passages and not is_last:
-            left_out["steps without a new passage"] += 1
-            continue
-        whole = target == "cumulative"
+        is_last = text.step == num_steps and has_answer
         yield {
             "id": f"{dataset.name}/{record['id']}/{text.step}",
             "dataset": dataset.name,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import count, islice
 
 from steper_serve import fictional
+from steper_serve.errors import ConfigurationError
 from steper_serve.fictional import names
 from steper_serve.fictional.draws import generator
 from steper_serve.loop import Ask, Loop
@@ -144,7 +145,7 @@ def plan(world: fictional.World, count: int) -> Iterator[list[Text]]:
     What was stated so far is true. The next fact is still to be found; a conclusion and the
     answer need no passage.
     """
-    for question in fictional.questions(world, count):
+    for question in _questions(world, count):
         prompt = readings.prompt([], question.question)
         texts, written = [], ""
         for step in question.steps:
@@ -165,11 +166,20 @@ def loop(
 ) -> Iterator[list[Text]]:
     """Those of `count` questions that the gold reasoner could answer, the strategies in turn."""
     with opened(world) as retriever:
-        for number, question in enumerate(fictional.questions(world, count)):
+        for number, question in enumerate(_questions(world, count)):
             strategy = strategies[number % len(strategies)]
             texts = asyncio.run(_reasoned(retriever, question, strategy, max_steps, top_k))
             if texts:
                 yield texts
+
+
+def _questions(world: fictional.World, count: int) -> Iterator[fictional.FictionalQuestion]:
+    try:
+        yield from fictional.questions(world, count)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"`questions_per_world` is too many for world {world.seed}: {error}"
+        ) from error
 
 
 async def _reasoned(

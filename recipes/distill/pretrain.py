@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from steper_serve import fictional, journal
-from steper_serve.errors import ConfigurationError
+from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.journal import Appender
 from steper_serve.recipes.distill import chain, growth, lessons, manifest, metrics, vocabulary
 from steper_serve.recipes.distill.batches import collate, dealt, grouped
@@ -348,4 +348,7 @@ def _texts(seed: int, passages: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run(load(Path(sys.argv[1])), sys.argv[2])
+    try:
+        run(load(Path(sys.argv[1])), sys.argv[2])
+    except SteperError as error:
+        sys.exit(f"Error: {error}")

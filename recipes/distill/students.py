@@ -75,11 +75,11 @@ def save(folder: Path, config: Config, train: TrainConfig, weights: dict[str, Te
     model = load(config, train.model_copy(update={"gradient_checkpointing": False}))
     model.load_state_dict(weights)
     causal = model.causal if train.lora is None else model.causal.float().merge_and_unload()
+    base = config.model_path(config.student.model)
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=Path(base).is_dir())
     beside = folder / "final.new"
     with saving(f"the student to {folder}"):
         causal.to(torch.bfloat16).save_pretrained(beside)
-        base = config.model_path(config.student.model)
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=Path(base).is_dir())
         tokenizer.save_pretrained(beside)
         (beside / "steper.json").write_text(json.dumps(served_as(config), indent=2) + "\n")
         for file in sorted(beside.iterdir()):

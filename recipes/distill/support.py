@@ -26,6 +26,8 @@ _NO_NAMES = frozenset(
     "we were what when where which while who whom whose why yes answer final follow intermediate "
     "q".split()
 )
+# By which a judge says ever the same, in few words.
+_SETTINGS = ("temperature", "max_tokens")
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = frozenset(".!?\n")
 _QUESTION = """\
@@ -100,7 +102,8 @@ class Judge:
         await self._client.close()
 
     async def verdict(self, trajectory: Trajectory) -> Verdict:
-        """What the judge says of each step; a reply that is neither yes nor no counts as no.
+        """What the judge says of each step; a reply that is neither yes nor no counts as no, and
+        so does a request that it refuses.
 
         Raises:
             EngineUnavailable: the endpoint did not answer, or with an error.
@@ -113,7 +116,7 @@ class Judge:
         return Verdict(tuple(r == "yes" for r in replies), sum(not r for r in replies))
 
     async def _ask(self, passages: Sequence[Passage], question: str, statement: str) -> str:
-        """ "yes", "no", or "" for any other reply."""
+        """ "yes", "no", or "" for any other reply or none."""
         text = _QUESTION.format(
             passages=render_passages(passages, ()), question=question, statement=statement
         )
@@ -124,6 +127,13 @@ class Judge:
                 temperature=0.0,
                 max_tokens=8,
             )
+        except openai.BadRequestError as error:
+            if error.param in _SETTINGS:
+                raise EngineUnavailable(
+                    f"the judge {self._config.model!r} at {self._config.base_url} takes no "
+                    f"{error.param!r}: take another model"
+                ) from error
+            return ""  # of this trajectory, which may be too long for it
         except openai.APIError as error:
             raise EngineUnavailable(
                 f"the judge {self._config.model!r} at {self._config.base_url} gave no verdict: "

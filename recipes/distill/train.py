@@ -90,6 +90,7 @@ def launch(
     """
     job = Job.of(config, student, seed)
     if done := manifest.finished(job.folder, job.hash):
+        Checkpoints.delete(job.folder / "checkpoints")  # a kill may have left them
         tell(f"{job.folder.name}: trained already, {job.folder / manifest.FILE} says")
         return done
     engine.start_distributed()
@@ -138,7 +139,12 @@ def learning_rate(train: TrainConfig, share: float) -> float:
 
 def _train(job: Job, deepspeed: Any, batches: Batches, objective: Objective) -> Progress:
     """The loop, from the latest checkpoint on."""
-    checkpoints = Checkpoints(job.folder / "checkpoints", job.hash, zero_stage=job.train.zero_stage)
+    checkpoints = Checkpoints(
+        job.folder / "checkpoints",
+        job.hash,
+        zero_stage=job.train.zero_stage,
+        examples_bytes=size_of_examples(job.config, job.student),
+    )
     progress = _resumed(checkpoints, deepspeed, objective)
     first = dist.get_rank() == 0
     with Log(job.folder / "logs", progress.step) if first else nullcontext() as log:
@@ -154,11 +160,7 @@ def _train(job: Job, deepspeed: Any, batches: Batches, objective: Objective) -> 
             seconds = time.perf_counter() - start
             progress.seconds += seconds
             told = _metrics(progress, objective, losses, batch, rate, norm, seconds)
-            if not math.isfinite(told.loss):
-                raise TrainingFailed(
-                    f"{job.folder.name}: the loss of step {progress.step} is {told.loss}; "
-                    "lower train.learning_rate, or look at the samples"
-                )
+            _check(told, job.folder.name)
             objective.update(losses)
             if log:
                 log.write(told)
@@ -171,6 +173,15 @@ def _train(job: Job, deepspeed: Any, batches: Batches, objective: Objective) -> 
         if log:
             log.plot(job.folder.name)
     return progress
+
+
+def _check(told: StepMetrics, student: str) -> None:
+    for name, value in (("loss", told.loss), ("gradient's norm", told.grad_norm)):
+        if not math.isfinite(value):
+            raise TrainingFailed(
+                f"{student}: the {name} of step {told.step} is {value}; "
+                "lower train.learning_rate, or look at the samples"
+            )
 
 
 def _resumed(checkpoints: Checkpoints, deepspeed: Any, objective: Objective) -> Progress:

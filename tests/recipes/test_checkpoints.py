@@ -41,14 +41,24 @@ def test_the_latest_of_two_that_are_kept_is_gone_on_with(tmp_path: Path) -> None
     assert sorted(folder.name for folder in tmp_path.glob("step-*")) == ["step-10", "step-11"]
 
 
-def test_those_of_other_settings_are_of_no_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hash", "size", "what"), [("x", 7, "settings"), ("hash", 8, "examples")])
+def test_those_of_another_run_are_kept_and_told(
+    tmp_path: Path, hash: str, size: int, what: str
+) -> None:
     deepspeed = engine()
-    Checkpoints(tmp_path, "hash", zero_stage=2).save(deepspeed, 9, {})
-    assert Checkpoints(tmp_path, "other", zero_stage=2).resume(deepspeed) is None
+    run = Checkpoints(tmp_path, "hash", zero_stage=2, examples_bytes=7)
+    # As long as there is none, nothing is lost.
+    Checkpoints(tmp_path, hash, zero_stage=2, examples_bytes=size)
+    Checkpoints(tmp_path, "hash", zero_stage=2, examples_bytes=7)
+    run.save(deepspeed, 9, {"step": 9})
+    with pytest.raises(ConfigurationError, match=f"with other {what} than these: put them back"):
+        Checkpoints(tmp_path, hash, zero_stage=2, examples_bytes=size)
+    back = Checkpoints(tmp_path, "hash", zero_stage=2, examples_bytes=7)
+    assert back.resume(deepspeed) == {"step": 9}
 
 
 def test_another_stage_cannot_go_on(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, "hash", zero_stage=2)
+    Checkpoints(tmp_path, "hash", zero_stage=2).save(engine(), 9, {})
     with pytest.raises(ConfigurationError, match="1 ranks at ZeRO stage 2, not 1 at 3: start it"):
         Checkpoints(tmp_path, "hash", zero_stage=3)
 

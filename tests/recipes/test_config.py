@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.recipes.distill import datasets
 from steper_serve.recipes.distill.config import Config, load
 
 SMALL = """
@@ -70,6 +71,10 @@ def test_a_student_sets_some_things_for_itself(tmp_path):
     assert config.train_for("steper") == config.train
     assert config.target_for("vanilla") == "cumulative"
     assert config.student_name("vanilla", 1) == "vanilla-seed1"
+    # Its epochs stand in place of whatever the section ends by.
+    by_tokens = changed(tmp_path, "[students.steper]", "[train]\nmax_tokens = 9\n[students.steper]")
+    ends = [by_tokens.train_for(name).max_tokens for name in ("steper", "vanilla")]
+    assert ends == [9, None]
     with pytest.raises(ConfigurationError, match=r"no student 'x'.*steper, vanilla"):
         config.train_for("x")
 
@@ -136,6 +141,13 @@ def test_what_all_models_of_stage_0_share_is_said_once(tmp_path):
         read(tmp_path, f"{SMALL}[pretrain]\nwdith = 1\n{shared}{lesson}[pretrain.a]\n{own}")
 
 
+def test_a_world_that_is_too_small_is_named(tmp_path):
+    config = changed(tmp_path, "questions = 10 }", "questions = 3000 }")
+    config = config.model_copy(update={"out": tmp_path})
+    with pytest.raises(ConfigurationError, match="the world 'world' cannot be made: a world of 100"):
+        datasets.read_questions(config, config.datasets[0])
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.toml"):
         load(tmp_path / "none.toml")
@@ -183,6 +195,15 @@ def test_a_student_is_known_by_its_own_settings(tmp_path):
     assert another.stage_hash("examples") != config.stage_hash("examples")
     assert another.student_hash("steper", 0) == config.student_hash("steper", 0)
     assert another.student_hash("next", 0) != config.student_hash("steper", 0)
+
+    # The pace of a training is none of its outcome's business.
+    slower = changed(
+        tmp_path,
+        "[students.steper]",
+        "[train]\ntokens_per_micro_batch = 9\nsave_every = 9\ngradient_checkpointing = true\n"
+        "[students.steper]",
+    )
+    assert slower.student_hash("steper", 0) == config.student_hash("steper", 0)
 
     dev = config.dev[0]
     name = "vanilla-seed0"

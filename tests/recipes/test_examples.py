@@ -272,13 +272,27 @@ async def test_a_step_that_found_nothing_new_is_left_out_of_cumulative_targets(t
     found = [PASSAGES[0], PASSAGES[0], PASSAGES[0]]
     recipe = config(tmp_path, models["plain"], students={"a": {}, "b": {"target": "next"}})
     keep(recipe, [await teach("ircot", found=found)])
-    assert [r["step"] for r in run(recipe)] == [1, 3]  # the last stays
+    assert [r["step"] for r in run(recipe)] == [3]  # the last stays: the answer stands there
     own = list(tables.read(examples.path(recipe, "next"), ["step", "context", "completion"]))
     assert [r["step"] for r in own] == [1, 2, 3]
     assert own[1]["context"].endswith("A: Grey Harbour was painted by Alma Berg.")
     assert own[1]["completion"] == " Alma Berg was born in Oslo."
     counts = json.loads((recipe.out / "examples" / "manifest.json").read_text())["counts"]
-    assert counts["cumulative"]["left_out"] == {"steps without a new passage": 1}
+    assert counts["cumulative"]["left_out"] == {"steps with the prompt of another": 2}
+
+
+@pytest.mark.parametrize(
+    ("found", "is_cut", "steps"),
+    [((0, 0, 1), False, [1, 3]), ((0, 1, 1), False, [1, 3]), ((0, 1, 1), True, [1, 2]),
+     ((0, 0, 1), True, [1, 3]), ((0, 1, 2), False, [1, 2, 3])],
+)  # fmt: skip
+async def test_no_prompt_has_two_targets(tmp_path, models, found, is_cut, steps):
+    recipe = config(tmp_path, models["plain"])
+    told = await teach("ircot", found=[PASSAGES[n] for n in found])
+    keep(recipe, [replace(told, answer="", stop_reason="max_steps") if is_cut else told])
+    rows = run(recipe)
+    assert [r["step"] for r in rows] == steps
+    assert len({r["prompt"] for r in rows}) == len(rows)
 
 
 async def test_a_trajectory_that_was_cut_has_no_last_step(tmp_path, models):

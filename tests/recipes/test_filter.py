@@ -207,6 +207,23 @@ def reply(text: str) -> Reply:
     return Reply(body={"id": "c", "object": "chat.completion", "choices": [choice]})
 
 
+@pytest.mark.parametrize(("param", "is_of_all"), [(None, False), ("max_tokens", True)])
+async def test_a_judge_may_refuse(tmp_path, param, is_of_all):
+    """One prompt that is too long for it is no reason to begin again and again."""
+    error = {"message": "no such thing", "type": "invalid_request_error", "param": param}
+    refused = Reply(status=400, body={"error": error})
+    async with serve(reply("Yes"), refused, reply("Yes")) as server:
+        judge = {"base_url": server.url, "model": "judge", "concurrency": 1}
+        config = recipe(tmp_path, steps="drop", support="judge", judge=judge)
+        await rolled(config)
+        if is_of_all:
+            with pytest.raises(EngineUnavailable, match="takes no 'max_tokens'"):
+                await filtering.run(config)
+        else:
+            told = (await filtering.run(config)).counts["datasets"]["world"]
+            assert (told["unsupported"], told["unclear"]) == (1, 1)
+
+
 async def test_a_judge_decides_and_is_not_asked_twice(tmp_path, capsys):
     # Four are right, two steps each; they are judged one after the other, as the file has them.
     words = ["Yes.", "yes", "Yes", "No, it is not.", "Well…", "Yes", "yes", "yes"]
