@@ -141,10 +141,13 @@ def test_what_all_models_of_stage_0_share_is_said_once(tmp_path):
         read(tmp_path, f"{SMALL}[pretrain]\nwdith = 1\n{shared}{lesson}[pretrain.a]\n{own}")
 
 
-def test_a_world_that_is_too_small_is_named(tmp_path):
-    config = changed(tmp_path, "questions = 10 }", "questions = 3000 }")
-    config = config.model_copy(update={"out": tmp_path})
-    with pytest.raises(ConfigurationError, match="the world 'world' cannot be made: a world of 100"):
+def test_a_world_that_is_too_small_is_named(tmp_path, monkeypatch):
+    def write(*_, **__):  # the real one finds out after minutes
+        raise ValueError("a world of 100 passages has no more bridge questions")
+
+    monkeypatch.setattr("steper_serve.fictional.write", write)
+    config = read(tmp_path).model_copy(update={"out": tmp_path})
+    with pytest.raises(ConfigurationError, match="the world 'world' cannot be made: a world of"):
         datasets.read_questions(config, config.datasets[0])
 
 
