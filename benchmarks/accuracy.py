@@ -17,6 +17,7 @@ from steper_serve.benchmarks.tables import Section, Table
 
 SCORES = {"em": "EM", "f1": "F1", "acc": "Acc"}
 _SHOWN = ("dataset", "served", "model", "strategy", "max_steps", "top_k", "concurrency")
+_PARTS = {"by_type": "By type", "by_hops": "By hops", "by_type_and_hops": "By type and hops"}
 _FAILURES_SHOWN = 20
 
 
@@ -47,11 +48,11 @@ def lines(found: Mapping[Cell, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tables(found: Mapping[Cell, Mapping[str, Any]], rows: Iterable[Row]) -> list[Table]:
-    """Scores, the same by type and by hops where these are known, and what failed."""
+    """Scores, the same by type, by hops and by both where these are known, and what failed."""
     named = labels(found)
     main = tuple(evaluation.cells(named[cell], summary) for cell, summary in found.items())
     made = [Table("Accuracy", evaluation.HEAD, main, evaluation.NOTE)]
-    for key, title in (("by_type", "By type"), ("by_hops", "By hops")):
+    for key, title in _PARTS.items():
         parts = [
             (named[c], part, s) for c, whole in found.items() for part, s in whole[key].items()
         ]
@@ -87,7 +88,7 @@ def _line(cell: Cell, summary: Mapping[str, Any]) -> dict[str, Any]:
         **{name: summary[name] for name in took},
         **{
             by: {name: _scores(s) for name, s in summary[by].items()}
-            for by in ("by_type", "by_hops")
+            for by in _PARTS
         },
     }
 

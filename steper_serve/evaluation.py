@@ -154,7 +154,8 @@ def score_answer(question: Question, answered: Answered | None, seconds: float =
 
 
 def summary(scores: Sequence[Score], seed: int = 0) -> dict[str, Any]:
-    """Means over all questions, and the same of each type and each number of hops.
+    """Means over all questions, and the same of each type and each number of hops, and of types
+    by hops ("bridge, 2 hops") where questions of one type have several numbers of them.
 
     A scored share is {"mean", "low", "high"}: the mean and its percentile-bootstrap 95%
     interval (2,000 resamples of the questions; the same `seed` gives the same interval). A
@@ -165,12 +166,27 @@ def summary(scores: Sequence[Score], seed: int = 0) -> dict[str, Any]:
     """
     if not scores:
         raise ValueError("there is nothing to sum up: no question was scored")
-    types = {s.type for s in scores} - {""}
-    hops = {s.hops for s in scores if s.hops is not None}
+    by_type = _grouped((s.type, s) for s in scores if s.type)
+    by_hops = _grouped((s.hops, s) for s in scores if s.hops is not None)
+    both = _grouped(((s.type, s.hops), s) for s in scores if s.type and s.hops is not None)
+    types = Counter(type for type, _ in both)
     return _means(scores, seed) | {
-        "by_type": {t: _means([s for s in scores if s.type == t], seed) for t in sorted(types)},
-        "by_hops": {str(h): _means([s for s in scores if s.hops == h], seed) for h in sorted(hops)},
+        "by_type": {type: _means(group, seed) for type, group in by_type.items()},
+        "by_hops": {str(hops): _means(group, seed) for hops, group in by_hops.items()},
+        "by_type_and_hops": {
+            f"{type}, {hops} hops": _means(group, seed)
+            for (type, hops), group in both.items()
+            if types[type] > 1
+        },
     }
+
+
+def _grouped(pairs: Iterable[tuple[Any, Score]]) -> dict[Any, list[Score]]:
+    """Scores by their keys, these in order."""
+    groups: dict[Any, list[Score]] = {}
+    for key, score in pairs:
+        groups.setdefault(key, []).append(score)
+    return {key: groups[key] for key in sorted(groups)}
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:

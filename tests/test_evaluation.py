@@ -148,6 +148,9 @@ async def test_means_over_all_over_types_and_over_hops():
     assert found["retrieval_complete"] == 0.5
     assert found["by_type"]["a"]["em"]["mean"] == pytest.approx(1 / 3)
     assert found["by_hops"]["3"]["num_questions"] == 2
+    # Type b has one number of hops, and so is told by its type.
+    both = {name: each["em"]["mean"] for name, each in found["by_type_and_hops"].items()}
+    assert both == {"a, 2 hops": 0.5, "a, 3 hops": 0.0}
     assert json.loads(json.dumps(found)) == found
     assert summary(scores) == found
     lines = evaluation.table({"student": found, "none": found}).splitlines()
