@@ -86,10 +86,7 @@ def _line(cell: Cell, summary: Mapping[str, Any]) -> dict[str, Any]:
         "acc_generated": summary["acc_generated"]["mean"],
         "intervals": {name: [summary[name]["low"], summary[name]["high"]] for name in SCORES},
         **{name: summary[name] for name in took},
-        **{
-            by: {name: _scores(s) for name, s in summary[by].items()}
-            for by in _PARTS
-        },
+        **{by: {name: _scores(s) for name, s in summary[by].items()} for by in _PARTS},
     }
 
 

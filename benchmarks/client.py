@@ -6,7 +6,7 @@ do about a failure (running).
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ class Client(EndpointClient):
                 if event := getattr(chunk, "steper", None):
                     events.append(event)
         times = Times(_since(start), **first)
-        return Reply(content, checked(joined(events), self.url), times)
+        return Reply(content, trace_of(events, content, self.url), times)
 
     def _error(self, error: openai.APIError) -> SteperError:
         """Ours for one of the client's; the message names the URL."""
@@ -154,6 +154,16 @@ def checked(trace: Any, url: str) -> Mapping[str, Any]:
     if missing := [name for name in _RESULT if name not in trace]:
         raise AnswerFailed(f"{url} ended an answer before its {missing[0]!r}")
     return trace
+
+
+def trace_of(events: Sequence[Mapping[str, Any]], content: str, url: str) -> Mapping[str, Any]:
+    """The trace of a stream with all that rows need of it.
+
+    Raises:
+        RequestRefused: an answer came, and no event of a trace.
+        AnswerFailed: it breaks off, maybe before anything came.
+    """
+    return checked(joined(events) if events or not content else None, url)
 
 
 def joined(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

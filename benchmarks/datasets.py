@@ -5,14 +5,17 @@
     a folder                                        `questions.jsonl`, `corpus.jsonl` (or .gz)
     a file                                          HotpotQA, 2WikiMultiHopQA or MuSiQue as
                                                     published, or JSON lines of questions
+    NAME=any of these                               the same under this name; else a file's or a
+                                                    folder's own is taken
 
 What is left out: the formats (questions, corpus).
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +29,8 @@ from steper_serve.retrieval import bm25
 BUNDLED = "bundled"
 _FICTIONAL = "fictional"
 _WORLD = {"seed": 200, "passages": 4000, "questions": 1000}
+_NAMED = re.compile(r"(?P<name>[^=/:]+)=(?P<source>.+)")
+_SUFFIXES = re.compile(r"(\.jsonl?)?(\.gz)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def read_all(sources: Iterable[str], scratch: Path) -> list[Dataset]:
     if count > 1:
         named = ", ".join(d.source for d in found if d.name == name)
         raise ConfigurationError(
-            f"{named} would all be called {name!r}: rename one, or leave it out"
+            f"{named} would all be called {name!r}: write NAME=… to tell them, or leave one out"
         )
     return found
 
@@ -68,6 +73,9 @@ def read(source: str, scratch: Path) -> Dataset:
         ConfigurationError: there is no such file or folder, or no such world.
         CorpusError: a file holds something else, or an id twice; names file and line.
     """
+    named = _NAMED.fullmatch(source)
+    if named and not Path(source).exists():
+        return replace(read(named["source"], scratch), name=named["name"], source=source)
     if source == BUNDLED:
         return _folder(Path(str(files("steper_serve"))) / "assets" / "corpus", BUNDLED, source)
     if source.partition(":")[0] == _FICTIONAL and not Path(source).exists():
@@ -81,7 +89,8 @@ def read(source: str, scratch: Path) -> Dataset:
     if path.is_dir():
         return _folder(path, path.resolve().name, source)
     holds_passages = any(is_question(record) for record in _first(path))
-    return _dataset(path.name.partition(".")[0], source, path, path if holds_passages else None)
+    name = _SUFFIXES.sub("", path.name, count=1)
+    return _dataset(name, source, path, path if holds_passages else None)
 
 
 def index_of(dataset: Dataset, scratch: Path) -> Path | None:

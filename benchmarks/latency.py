@@ -170,18 +170,20 @@ def _timing(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _steps(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Median and quartiles of each part of a step, over answers."""
+    """Median and quartiles of each part of a step, over the answers that have it."""
     split = [step_seconds(row) for row in rows if row.reply and row.reply.trace["steps"]]
-    parts = [name for name in _PARTS if split and all(name in each for each in split)]
+    parts = {name: [each[name] for each in split if name in each] for name in _PARTS}
     shares = {"p25": 0.25, "p50": 0.5, "p75": 0.75}
     return {
-        name: {key: _quantile([each[name] for each in split], q) for key, q in shares.items()}
-        for name in parts
+        name: {key: _quantile(seconds, q) for key, q in shares.items()}
+        for name, seconds in parts.items()
+        if seconds
     }
 
 
 def step_seconds(row: Row) -> dict[str, float]:
-    """An answer's mean step, by part; without vLLM's own times where the engine tells none."""
+    """An answer's mean step, by part; without vLLM's own times where the engine tells none, or
+    was asked nothing."""
     if row.reply is None:
         raise ValueError("a failed question has no steps")
     steps, wall = row.reply.trace["steps"], row.reply.times.wall_seconds

@@ -19,7 +19,14 @@ from urllib.parse import urlsplit
 import httptools
 
 from steper_serve.benchmarks.cells import Cell
-from steper_serve.benchmarks.client import Reply, Times, checked, failure, joined, request_of
+from steper_serve.benchmarks.client import (
+    Reply,
+    Times,
+    checked,
+    failure,
+    request_of,
+    trace_of,
+)
 from steper_serve.benchmarks.endpoint import CONNECT_SECONDS, EndpointClient
 from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable
 
@@ -148,7 +155,7 @@ def _stream(sent: Sent, url: str) -> Reply:
             content += delta["content"]
         if event := chunk.get("steper"):
             events.append(event)
-    return Reply(content, checked(joined(events), url), _times(sent, **first))
+    return Reply(content, trace_of(events, content, url), _times(sent, **first))
 
 
 def _times(sent: Sent, **firsts: float) -> Times:

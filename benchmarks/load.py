@@ -43,6 +43,7 @@ _COLUMNS = {
     "later_cached_share": ("later", "{:.1%}"),
     "repeated_share": ("repeated", "{:.1%}"),
     "retrieval_share": ("retrieval", "{:.2%}"),
+    "tokenise_share": ("tokenising", "{:.2%}"),
     "replay_ratio": ("replay ratio", "{:.3f}"),
     "unbounded_ratio": ("unbounded", "{:.3f}"),
 }
@@ -52,7 +53,8 @@ _NOTE = (
     "Seconds, medians of the repetitions; in brackets the least and the greatest. `cached`: the "
     "share of prompt tokens that the prefix cache held; `later`: of the prompts after an answer's "
     "first; `repeated`: the share of these (by characters) that stood in the prompt before. "
-    "`retrieval`: searching's share of an answer's time. `replay ratio`: the time that vLLM alone "
+    "`retrieval`: searching's share of an answer's time; `tokenising`: that of tokenising its "
+    "prompts, measured by itself after the replay. `replay ratio`: the time that vLLM alone "
     "takes for the same prompts as independent requests, as many in flight, divided by the served "
     "time; `unbounded`: with all of them sent at once. Tokenising is within both times."
 )
@@ -145,7 +147,7 @@ def figures(load: Load, rows: Sequence[Row]) -> dict[str, float | None]:
         "cached_share": _cached(_completions(steps)),
         "later_cached_share": _cached(later),
         "retrieval_share": _ratio(sum(s["retrieval_seconds"] for s in steps), sum(walls)),
-        **_replayed(load),
+        **_replayed(load, sum(walls)),
     }
 
 
@@ -205,11 +207,12 @@ def _first(replies: Sequence[Reply], name: str) -> float | None:
     return _quantile([seconds for seconds in told if seconds is not None], 0.5)
 
 
-def _replayed(load: Load) -> dict[str, float | None]:
+def _replayed(load: Load, answer_seconds: float) -> dict[str, float | None]:
     told = load.replay or {}
     alone, unbounded = told.get("seconds"), told.get("unbounded_seconds")
     return {
         "repeated_share": told.get("repeated_share"),
+        "tokenise_share": _ratio(told.get("tokenise_seconds"), answer_seconds),
         "replay_ratio": _ratio(alone, load.seconds),
         "unbounded_ratio": _ratio(unbounded, load.seconds),
     }

@@ -4,7 +4,7 @@ Each engine builds an index of a dataset's corpus in a process of its own, and s
 another (searching); both read the same file by the same reader. A folder of results holds one
 line for each engine and repetition in `searches.jsonl`, with every query's time and hits. Recall
 is the share of a question's supporting titles among the titles of the top k. What is left out:
-other ways of reading words (tokenisation), and retrieval inside the loop (accuracy).
+retrieval inside the loop (accuracy).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -22,7 +22,7 @@ from steper_serve.benchmarks import server
 from steper_serve.benchmarks.datasets import Dataset
 from steper_serve.benchmarks.results import Results
 from steper_serve.benchmarks.retrieval import SEARCHES, Search, Subject, read, to_json
-from steper_serve.benchmarks.searching import OURS, Hit
+from steper_serve.benchmarks.searching import OURS, THEIRS, Hit
 from steper_serve.errors import ConfigurationError
 from steper_serve.evaluation import recall
 from steper_serve.journal import Appender
@@ -90,7 +90,7 @@ def measure(plan: Plan, results: Results, scratch: Path) -> list[Search]:
 def _measured(job: _Job, plan: Plan, engine: str, repetition: int, scratch: Path) -> Search | None:
     told = f"{job.dataset.name}, {engine}" + (f", {repetition + 1}" if repetition else "")
     reading = _run("read", str(job.corpus))
-    if engine != OURS and reading["num_documents"] > plan.most_documents:
+    if engine in THEIRS and reading["num_documents"] > plan.most_documents:
         click.echo(f"{told}: left out, beyond --bm25s-limit {plan.most_documents:,}", err=True)
         return None
     click.echo(f"{told}: building …", err=True)
@@ -170,7 +170,7 @@ def _note(job: _Job, results: Results) -> None:
 def _check(engines: Sequence[str]) -> None:
     """Refuse what is not installed before anything is measured."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing and any(engine != OURS for engine in engines):
+    if missing and any(engine in THEIRS for engine in engines):
         raise ConfigurationError(
             f"{' and '.join(missing)} is not installed, which `bench retrieval` measures beside: "
             f"pip install 'bm25s[core]', or give --engine {OURS} alone"

@@ -8,7 +8,8 @@ Each ends with one line of JSON. The engines are ours, and `bm25s` as its docume
 speed: its Numba backend, compiled before anything is timed, index in memory, one thread; it reads
 words as ours does (a run of letters and digits, lower case, no stemming, without English stop
 words; accents are not folded), or as it comes (at least two letters), in one field of title and
-text. What is left out: what the figures mean (retrieval).
+text. Ours may read words in other ways than the product does, each an engine of its own
+("steper-serve, stemmed"). What is left out: what the figures mean (retrieval).
 """
 
 import json
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,18 @@ from steper_serve import corpus
 from steper_serve.trajectory import Passage
 
 OURS, BM25S, BM25S_AS_IT_COMES = "steper-serve", "bm25s", "bm25s-as-it-comes"
+THEIRS = (BM25S, BM25S_AS_IT_COMES)
+# Ours with other fields of `retrieval.fields.Reading`.
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    f"{OURS}, accents kept": {"fold": False},
+    f"{OURS}, stemmed": {"stem": True},
+    f"{OURS}, stemmed, accents kept": {"stem": True, "fold": False},
+    f"{OURS}, stop words of texts too": {"stop_words": ("title", "text")},
+    f"{OURS}, no stop words": {"stop_words": ()},
+    f"{OURS}, repeats counted": {"count_repeats": True},
+    f"{OURS}, title x 0.5": {"title_boost": 0.5},
+    f"{OURS}, title x 1.5": {"title_boost": 1.5},
+}
 _WORDS = r"[^\W_]+"
 _K1, _B = 1.2, 0.75  # as Tantivy has them
 
@@ -47,26 +61,36 @@ class Engine(Protocol):
     def hits(self, found: Sequence[Any]) -> list[Hit]: ...
 
 
+@dataclass(slots=True)
 class Ours:
-    """The product's index. Building ends with everything on disk and checked."""
+    """The product's index. Building ends with everything on disk and checked.
+
+    `reading` is how it reads words, {} for as it is served.
+    """
+
+    reading: Mapping[str, Any]
+    _retriever: Any = None
 
     def build(self, passages: Iterable[Passage], target: Path) -> tuple[float, float]:
         """As the protocol's; saving is part of building."""
         from steper_serve.retrieval import bm25
+        from steper_serve.retrieval.fields import Reading
 
         start = time.perf_counter()
-        bm25.build(passages, target)
+        bm25.build_with(Reading(**self.reading), passages, target)
         return time.perf_counter() - start, 0.0
 
     def open(self, target: Path) -> None:
         """As the protocol's."""
         from steper_serve.retrieval.bm25 import Bm25Retriever
+        from steper_serve.retrieval.fields import Reading
 
-        self._retriever = Bm25Retriever.open(target)
+        self._retriever = Bm25Retriever.open(target, Reading(**self.reading))
 
     def search(self, query: str, top_k: int) -> Sequence[Passage]:
         """As the protocol's; passages with their texts."""
-        return self._retriever.search(query, top_k)
+        found: Sequence[Passage] = self._retriever.search(query, top_k)
+        return found
 
     def search_all(self, queries: Sequence[str], top_k: int) -> bool:
         """As the protocol's."""
@@ -130,7 +154,8 @@ class Bm25s:
 
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {
-    OURS: Ours,
+    OURS: lambda: Ours({}),
+    **{name: partial(Ours, reading) for name, reading in VARIANTS.items()},
     BM25S: lambda: Bm25s({"token_pattern": _WORDS, "stopwords": "en"}),
     BM25S_AS_IT_COMES: lambda: Bm25s({}),
 }

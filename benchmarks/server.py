@@ -1,11 +1,13 @@
 """What is measured: a server at a URL, or one that is started here for the purpose.
 
-A server that was started here ends with the benchmark, also where that is killed (Linux). What
-is left out: questions and answers (client).
+A server that was started here ends with the benchmark, also where that is killed (Linux), and has
+its settings from its flags alone: neither variables of the caller nor a steper.toml that lies about
+make another of it. What is left out: questions and answers (client).
 """
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +31,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _LINES_KEPT = 40
 _LAST_WORDS = 4000
 _END_SECONDS = 30
+_SETTING = "STEPER_"
+_KEPT = "STEPER_CACHE_DIR"  # where things lie is no setting of what is measured
 # Asks the kernel to end the server when the benchmark dies, and becomes the server.
 _ENDS_WITH_PARENT = """
 import ctypes, os, signal, sys
@@ -113,7 +117,9 @@ def told_by(command: Sequence[str], *, name: str, advice: str) -> dict[str, Any]
     Raises:
         ServerFailed: it ended otherwise; says what `name` it has, how, `advice`, and what it said.
     """
-    done = subprocess.run(ends_with_us(command), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ends_with_us(command), env=_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return told
@@ -145,7 +151,9 @@ def process(command: Sequence[str]) -> Iterator[tuple[str, int]]:
     Raises:
         ServerFailed: it ended before.
     """
-    with subprocess.Popen(ends_with_us(command), stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        ends_with_us(command), env=_environment(), stderr=subprocess.PIPE, text=True
+    ) as child:
         said: deque[str] = deque(maxlen=_LINES_KEPT)
         try:
             yield _url(child, said), child.pid
@@ -155,6 +163,16 @@ def process(command: Sequence[str]) -> Iterator[tuple[str, int]]:
                 child.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Ours without settings, and with no file of settings but one that a flag names."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(_SETTING) or name.upper() == _KEPT
+    }
+    return {**kept, "STEPER_CONFIG": os.devnull}
 
 
 def _url(process: "subprocess.Popen[str]", said: deque[str]) -> str:

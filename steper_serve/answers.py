@@ -1,8 +1,10 @@
 """Read an answer off a model's text, and score it.
 
-The scores are the official ones of HotpotQA and MuSiQue: exact match and token F1 over
-normalised text, the best over all gold answers. Accuracy is the paper's (section 5.1): a gold
-answer is contained in the text. What is left out: running questions (evaluation).
+The scores are the official ones of HotpotQA, 2WikiMultiHopQA and MuSiQue: exact match and token
+F1 over normalised text, the best over all gold answers. That "yes" and "no" match whole or not at
+all is the rule of the first two; MuSiQue's scorer has none, and its answers are never yes or no.
+Accuracy is the paper's (section 5.1): a gold answer is contained in the text. What is left out:
+running questions (evaluation).
 """
 
 import re
@@ -52,7 +54,7 @@ def exact_match(answer: str, gold: Sequence[str]) -> float:
 def f1(answer: str, gold: Sequence[str]) -> float:
     """The best token F1 of the answer over all gold answers, in [0, 1].
 
-    As HotpotQA scores it: "yes", "no" and "noanswer" match whole or not at all.
+    As HotpotQA and 2WikiMultiHopQA score it: "yes", "no" and "noanswer" match whole or not at all.
     """
     return _best(answer, gold, _token_f1)
 

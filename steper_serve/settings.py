@@ -115,13 +115,15 @@ _TWICE = {
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """The settings from flags, environment and file; a flag that is None was not given.
 
+    The null device (`os.devnull`) as the file stands for none, also where there is a DEFAULT_FILE.
+
     Raises:
         ConfigurationError: an unknown variable, key or value, or two that contradict each other;
             the message names them.
     """
     _check_variables()
     file = file or (Path(env) if (env := os.environ.get("STEPER_CONFIG")) else None)
-    if file is not None and not file.is_file():
+    if file is not None and not file.is_file() and str(file) != os.devnull:
         raise ConfigurationError(f"there is no configuration file {file}")
     source = file or DEFAULT_FILE
 

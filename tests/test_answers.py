@@ -69,7 +69,7 @@ def test_exact_match(answer, gold, matches):
         ("Rome", ["Paris"], 0),
         # The best of all golds.
         ("New York City", ["Boston", "New York", "York"], Fraction(4, 5)),
-        # Yes, no and noanswer match whole or not at all.
+        # Yes, no and noanswer match whole or not at all (HotpotQA, 2WikiMultiHopQA).
         ("yes", ["yes"], 1),
         ("yes it is", ["yes"], 0),
         ("no", ["no way"], 0),
@@ -149,7 +149,8 @@ def official_words(text: str) -> list[str]:
     ],
 )
 def test_the_official_scorers_cases(answer, gold, em, score):
-    """What the definitions of HotpotQA, 2WikiMultiHopQA and MuSiQue give, worked out by hand."""
+    """What the definitions of HotpotQA, 2WikiMultiHopQA and MuSiQue give, worked out by hand; for
+    "yes" and "no" those of the first two, since MuSiQue's scorer has no rule for them."""
     assert exact_match(answer, gold) == em
     assert f1(answer, gold) == pytest.approx(float(score), abs=1e-12)
 

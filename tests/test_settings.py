@@ -85,6 +85,14 @@ def test_a_file_that_is_named_goes_before_the_others(monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["argument", "variable"])
+def test_the_null_device_is_no_file_at_all(monkeypatch, way):
+    write("top_k = 7")
+    if way == "variable":
+        monkeypatch.setenv("STEPER_CONFIG", os.devnull)
+    assert load_settings(Path(os.devnull) if way == "argument" else None, {}).top_k == 4
+
+
+@pytest.mark.parametrize("way", ["argument", "variable"])
 def test_a_file_that_is_named_must_exist(monkeypatch, way):
     if way == "variable":
         monkeypatch.setenv("STEPER_CONFIG", "gone.toml")

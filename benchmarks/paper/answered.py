@@ -79,10 +79,15 @@ class Subject:
 
     def sampled(self, limit: int | None) -> "Subject":
         """The same with at most `limit` questions, drawn as everywhere (`questions.drawn`)."""
-        asked = {answer.question.id: answer.question for answer in self.answers}
-        chosen = {question.id for question in questions.drawn(list(asked.values()), limit)}
+        chosen = drawn((answer.question for answer in self.answers), limit)
         kept = tuple(answer for answer in self.answers if answer.question.id in chosen)
         return replace(self, answers=kept)
+
+
+def drawn(asked: Iterable[Question], limit: int | None) -> set[str]:
+    """Ids of at most `limit` of the questions, which may occur more than once."""
+    known = {question.id: question for question in asked}
+    return {question.id for question in questions.drawn(list(known.values()), limit)}
 
 
 def of_rows(rows: Iterable[Row], sizes: Mapping[str, int | None]) -> list[Subject]:

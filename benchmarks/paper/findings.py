@@ -4,6 +4,7 @@ What is left out: how each table's lines come about (scores, searches, judged, f
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ PAPER, HERE = "paper · ", "here · "
 _KNOWN = {
     "2wikimultihopqa": "2Wiki",
     "2wiki": "2Wiki",
+    "hotpot": "HotpotQA",
     "hotpotqa": "HotpotQA",
     "musique": "MuSiQue",
 }
@@ -108,7 +110,15 @@ def differences(
 def as_the_paper(dataset: str) -> str:
     """The paper's name of a data set of ours, or its own where the paper has none of its name."""
     words = re.split(r"[^a-z0-9]+", dataset.lower())
-    return next((_KNOWN[word] for word in words if word in _KNOWN), dataset)
+    known = {_KNOWN[word] for word in words if word in _KNOWN}
+    return known.pop() if len(known) == 1 else dataset
+
+
+def told_apart(datasets: Iterable[str]) -> dict[str, str]:
+    """`as_the_paper` of each, or its own where two of ours would have one name."""
+    known = {name: as_the_paper(name) for name in datasets}
+    num = Counter(known.values())
+    return {ours: theirs if num[theirs] == 1 else ours for ours, theirs in known.items()}
 
 
 def percent(value: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 What is left out: measuring (running), and asking a judge (verdicts).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,18 @@ class Gathered:
     sources: Mapping[str, str] = field(default_factory=dict)
     trainings: Sequence[Sigmas] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """What was served, each once."""
+        return list(dict.fromkeys(subject.cell.served for subject in self.subjects))
+
     def with_sizes(self, given: Mapping[str, int]) -> "Gathered":
         """The same with parameters by what is served, where the folders do not tell.
 
         Raises:
             ConfigurationError: a name is not among what was answered.
         """
-        names = dict.fromkeys(subject.cell.served for subject in self.subjects)
-        if unknown := [name for name in given if name not in names]:
-            raise ConfigurationError(
-                f"--parameters names {unknown[0]!r}, which is not here; there is {', '.join(names)}"
-            )
+        check_served("--parameters", given, self.names)
         sized = [
             replace(s, num_parameters=given.get(s.cell.served, s.num_parameters))
             for s in self.subjects
@@ -55,10 +56,24 @@ class Gathered:
         return replace(self, subjects=sized, sizes={**self.sizes, **given})
 
     def sampled(self, limit: int | None) -> "Gathered":
-        """The same with at most `limit` questions a subject."""
+        """The same with at most `limit` questions a subject, and of each the same rows."""
         if limit is None:
             return self
-        return replace(self, subjects=[subject.sampled(limit) for subject in self.subjects])
+        subjects = [subject.sampled(limit) for subject in self.subjects]
+        groups = results.grouped(self.rows).values()
+        return replace(self, subjects=subjects, rows=[r for g in groups for r in _drawn(g, limit)])
+
+
+def check_served(option: str, given: Iterable[str], names: Sequence[str]) -> None:
+    """Return if what an option names is all among `names`.
+
+    Raises:
+        ConfigurationError: something is not.
+    """
+    if unknown := [name for name in given if name not in names]:
+        raise ConfigurationError(
+            f"{option} names {unknown[0]!r}, which is not here; there is {', '.join(names)}"
+        )
 
 
 def of_folders(folders: Sequence[Path], recipes: Sequence[Path]) -> Gathered:
@@ -102,6 +117,11 @@ def of_trainings(recipes: Sequence[Path]) -> Gathered:
         BadRecord: a log cannot be read.
     """
     return Gathered(trainings=[each for folder in recipes for each in recipe.sigmas(folder)])
+
+
+def _drawn(rows: Sequence[Row], limit: int) -> list[Row]:
+    chosen = answered.drawn((row.question for row in rows), limit)
+    return [row for row in rows if row.question.id in chosen]
 
 
 def _told_apart(subjects: Sequence[Subject], folder: Path) -> list[Subject]:

@@ -44,11 +44,14 @@ class Judge(EndpointClient):
             RequestRefused: no prompt will be answered: the key or the model is refused.
             AnswerFailed: this prompt is refused.
         """
+        sent = dict(self._settings)  # another prompt in flight may leave one out meanwhile
         try:
-            return await self._reply(prompt)
+            return await self._reply(prompt, sent)
         except openai.BadRequestError as error:
-            if self._settings.pop(error.param or "", None) is None:
+            refused = error.param or ""
+            if refused not in sent:
                 raise AnswerFailed(self._said(error), error.body) from error
+            self._settings.pop(refused, None)
         return await self.ask(prompt)
 
     async def check(self) -> None:
@@ -64,11 +67,11 @@ class Judge(EndpointClient):
         except openai.APIError:
             return
 
-    async def _reply(self, prompt: str) -> str:
+    async def _reply(self, prompt: str, settings: Mapping[str, Any]) -> str:
         messages: Any = [{"role": "user", "content": prompt}]
         try:
             done = await self._client.chat.completions.create(
-                model=self.model, messages=messages, **self._settings
+                model=self.model, messages=messages, **settings
             )
         except _REFUSALS as error:
             raise RequestRefused(self._said(error)) from error

@@ -4,11 +4,20 @@ What is left out: the scores themselves (evaluation).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 
 from steper_serve import evaluation, plots
 from steper_serve.benchmarks.accuracy import SCORES
 from steper_serve.benchmarks.paper.answered import Subject, Training, names
-from steper_serve.benchmarks.paper.findings import Finding, as_the_paper, lines_by, percent
+from steper_serve.benchmarks.paper.findings import (
+    Finding,
+    as_the_paper,
+    lines_by,
+    percent,
+    told_apart,
+)
+from steper_serve.benchmarks.paper.published import Line, published
 from steper_serve.benchmarks.tables import Table
 from steper_serve.errors import ConfigurationError
 
@@ -25,11 +34,14 @@ _ACC = (
     "generated text: Acc* below."
 )
 _BESIDE = ("dataset", "corpus")
+_SHORT = {"2Wiki": "2W", "HotpotQA": "HQ", "MuSiQue": "MQ"}
+_SAME_SIZE = 0.1  # a share: Qwen2.5's 7B has 7.62B parameters
 
 
 def table1(subjects: Sequence[Subject]) -> Finding:
     """Strategies and models by data set; kinds are how often was searched."""
-    return _grid(subjects, lambda subject: _RETRIEVAL.get(subject.strategy, "?"))
+    found = _grid(subjects, lambda subject: _RETRIEVAL.get(subject.strategy, "?"))
+    return replace(found, lines=[_averaged(line) for line in found.lines])
 
 
 def table2(subjects: Sequence[Subject]) -> Finding:
@@ -78,7 +90,10 @@ def fig4(subjects: Sequence[Subject]) -> Finding:
         series.setdefault(f"{subject.cell.dataset}, {_distilled(subject)}", []).append(point)
     drawn = plots.lines("Accuracy by size", "parameters", series, by_size=True)
     unsized = dict.fromkeys(s.cell.served for s in subjects if not s.num_parameters)
-    notes = ["Accuracy (Acc) by parameters."]
+    notes = [
+        "Accuracy (Acc) by parameters.",
+        "A model within a tenth of one of the paper's sizes stands in its column.",
+    ]
     notes += [f"Of unknown size (--parameters): {', '.join(unsized)}."] if unsized else []
     return Finding(lines, notes, [_details(subjects)], [drawn] if drawn else [])
 
@@ -95,8 +110,13 @@ def fig5(subjects: Sequence[Subject], trained: Mapping[str, str]) -> Finding:
         return trained.get(subject.cell.served) or known or "unknown"
 
     named = names(subjects, leave_out=_BESIDE)
+    called = told_apart(s.cell.dataset for s in subjects)
     lines = lines_by(
-        (_distilled(s), name, {f"{came_from(s)} → {s.cell.dataset}": _score(s, "acc")})
+        (
+            _distilled(s),
+            name,
+            {_pair(came_from(s), s.cell.dataset, called[s.cell.dataset]): _score(s, "acc")},
+        )
         for s, name in zip(subjects, named, strict=True)
     )
     notes = [
@@ -113,12 +133,13 @@ def _grid(
 ) -> Finding:
     """All three scores by data set."""
     named = names(subjects, leave_out=_BESIDE)
+    called = told_apart(subject.cell.dataset for subject in subjects)
     lines = lines_by(
         (
             kind(subject),
             name,
             {
-                f"{as_the_paper(subject.cell.dataset)} {title}": (_mean(subject, score), "")
+                f"{called[subject.cell.dataset]} {title}": (_mean(subject, score), "")
                 for score, title in SCORES.items()
             },
         )
@@ -142,8 +163,33 @@ def _mean(subject: Subject, score: str) -> float:
     return round(100 * float(subject.summary[score]["mean"]), 4)
 
 
+def _averaged(line: Line) -> Line:
+    """With the paper's averages, where all three of its data sets were answered."""
+    values = dict(line.values)
+    for title in SCORES.values():
+        each = [line.values.get(f"{name} {title}") for name in _SHORT]
+        known = [value for value in each if value is not None]
+        if len(known) == len(each):
+            values[f"Avg. {title}"] = round(fmean(known), 4)
+    return replace(line, values=values)
+
+
 def _size(subject: Subject) -> str:
-    return plots.count(subject.num_parameters)
+    """Its parameters, as the paper calls a model of that size."""
+    number = subject.num_parameters or 0
+    for column in published()["fig4"].columns:
+        size = float(column.removesuffix("B")) * 1e9
+        if abs(number - size) < _SAME_SIZE * size:
+            return column
+    return plots.count(number)
+
+
+def _pair(came_from: str, dataset: str, called: str) -> str:
+    """Trained on → tested on: the paper's column where it has this pair, else by our names."""
+    data = {as_the_paper(name) for name in came_from.split(", ")}
+    learnt = data.pop() if len(data) == 1 else came_from
+    theirs = f"{_SHORT.get(learnt, learnt)} → {_SHORT.get(called, called)}"
+    return theirs if theirs in published()["fig5"].columns else f"{came_from} → {dataset}"
 
 
 def _distilled(subject: Subject) -> str:

@@ -92,8 +92,9 @@ def bench() -> None:
 
     A DATASET is a folder with questions.jsonl (and corpus.jsonl), a file of HotpotQA,
     2WikiMultiHopQA or MuSiQue as published, `fictional:seed=200,passages=4000,questions=1000`,
-    or `bundled`, the default. Options that may be repeated make a matrix. What is in --out
-    already is not asked again, so a command that was ended goes on where it was.
+    or `bundled`, the default; NAME= before it gives it another name. Options that may be repeated
+    make a matrix. What is in --out already is not asked again, so a command that was ended goes
+    on where it was.
     """
 
 

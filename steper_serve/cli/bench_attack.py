@@ -52,9 +52,10 @@ def attack(
     """How often hostile passages succeed, with the defence and without it, and its cost.
 
     A DATASET has a corpus: a folder with corpus.jsonl and questions.jsonl, a published file,
-    `fictional:seed=200,passages=4000,questions=1000`, or `bundled`, the default. For each question
-    and form of attack a passage is added that a search finds and that is after another answer.
-    The model runs in this process, since no server can be told to do without the defence.
+    `fictional:seed=200,passages=4000,questions=1000`, or `bundled`, the default; NAME= before it
+    gives it another name. For each question and form of attack a passage is added that a search
+    finds and that is after another answer. The model runs in this process, since no server can be
+    told to do without the defence.
     """
     from steper_serve.benchmarks import datasets as data
     from steper_serve.benchmarks.attack import telling

@@ -100,8 +100,8 @@ def paper(
 
     experiment, told = EXPERIMENTS[name], published()[name]
     court = _court(experiment, flags)
-    data = _pairs("--trained", trained)
-    gathered = _gathered(experiment, folder, folders, recipes, flags)
+    data = _trained(name, trained)
+    gathered = _gathered(experiment, folder, folders, recipes, data, flags)
     if court is not None or ((folders or recipes) and flags["datasets"]):
         gathered = _completed(experiment, gathered, folder, flags["datasets"])
     verdicts = _verdicts(experiment, gathered, court, folder)
@@ -125,14 +125,17 @@ def _gathered(
     folder: Path,
     folders: tuple[Path, ...],
     recipes: tuple[Path, ...],
+    trained: Mapping[str, str],
     flags: Mapping[str, Any],
 ) -> "Gathered":
     """What was measured, or is measured now."""
     from steper_serve.benchmarks.paper import gathering
     from steper_serve.benchmarks.server import size_of
 
+    if experiment.needs == "trainings" and not recipes:
+        raise ConfigurationError("this is drawn from trainings: give a recipe's folder (--recipe)")
     if not folders and not recipes:
-        return _measured(experiment, folder, flags)
+        return _measured(experiment, folder, trained, flags)
     if unused := [option for key, option in _MEASURING.items() if flags[key]]:
         raise ConfigurationError(
             f"{unused[0]} is for measuring, and with --results or --recipe nothing is measured: "
@@ -142,20 +145,22 @@ def _gathered(
         return gathering.of_trainings(recipes)
     sizes = dict(size_of(text) for text in flags["parameters"])
     found = gathering.of_folders(folders, recipes).with_sizes(sizes)
+    gathering.check_served("--trained", trained, found.names)
     return found.sampled(flags["limit"])
 
 
-def _measured(experiment: "Experiment", folder: Path, flags: Mapping[str, Any]) -> "Gathered":
+def _measured(
+    experiment: "Experiment", folder: Path, trained: Mapping[str, str], flags: Mapping[str, Any]
+) -> "Gathered":
     """What is not in the folder yet is asked."""
     from steper_serve.benchmarks.paper import gathering
     from steper_serve.benchmarks.results import Loaded
     from steper_serve.benchmarks.running import measure
 
-    if experiment.needs == "trainings":
-        raise ConfigurationError("this is drawn from trainings: give a recipe's folder (--recipe)")
     timed = experiment.needs == "times"
     concurrency = flags["concurrency"] or (1 if timed else 32)
     plan = plan_of({**flags, "concurrency": concurrency}, folder, timed=timed)
+    gathering.check_served("--trained", trained, [served.name for served in plan.served])
     chosen = (flags[key] for key in ("models", "strategies", "max_steps", "top_k"))
     plan = replace(plan, settings=experiment.settings(*chosen))
     with results_of(folder, "latency" if timed else "accuracy", dict(flags)) as results:
@@ -213,11 +218,14 @@ def _court(experiment: "Experiment", flags: Mapping[str, Any]) -> "Court | None"
     )
 
 
-def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+def _trained(figure: str, texts: tuple[str, ...]) -> dict[str, str]:
+    """The data of --trained by what is served."""
+    if texts and figure != "fig5":
+        raise ConfigurationError("--trained is for fig5 alone: leave it out")
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals or not value:
-            raise ConfigurationError(f"{option} {text} is not NAME=DATA")
+            raise ConfigurationError(f"--trained {text} is not NAME=DATA")
         pairs[name] = value
     return pairs

@@ -13,7 +13,15 @@ from typing import Any
 import click
 import uvloop
 
-from steper_serve.cli.options import F, add, loop_options, model_options, settings_from
+from steper_serve.cli.options import (
+    F,
+    add,
+    guard_options,
+    loop_options,
+    model_options,
+    page_options,
+    settings_from,
+)
 from steper_serve.settings import Settings
 
 _LEAST_WARMUP = 8
@@ -31,9 +39,9 @@ _SWEPT = (
 )
 _ALONE = (
     click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path)),
-    # What a server is given beside, which an engine alone has no use for.
-    *(click.option(f"--{name}", hidden=True, expose_value=False) for name in ("host", "port")),
-    click.option("--public-url", hidden=True, expose_value=False),
+    # All that `serve` takes, since it is given the same flags; what is for a server has no effect.
+    guard_options,
+    page_options,
     model_options,
     loop_options,
 )
@@ -65,7 +73,7 @@ def numbers_of(concurrency: tuple[int, ...], flags: dict[str, Any]) -> tuple[int
 
 
 def alone(command: F) -> F:
-    """FILE, and the flags of a server that a process takes which has its engine alone."""
+    """FILE, and all flags of `serve`, for a process that has the engine of a server alone."""
     return add(command, _ALONE)
 
 

@@ -20,7 +20,7 @@ _MAX_ID_BYTES = 4_096  # Tantivy drops terms beyond 65,530 without a word
 class Reading:
     """How texts and queries become words. The product has one, the default.
 
-    benchmarks/tokenisation.py measures the others. `stem` and `fold` (to ASCII) belong to the
+    `bench retrieval --variants` measures the others. `stem` and `fold` (to ASCII) belong to the
     index; the rest acts on queries alone. `stop_words` are the fields in which a query's English
     stop words count, as long as its other words find enough.
     """

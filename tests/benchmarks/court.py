@@ -28,9 +28,12 @@ class Court:
 
 
 @asynccontextmanager
-async def sitting(respond: Respond) -> AsyncIterator[Court]:
-    """A judge that replies to a prompt with a text, or with a status and an `error` object."""
-    court, app = Court(), FastAPI()
+async def sitting(respond: Respond, *, at_once: int = 1) -> AsyncIterator[Court]:
+    """A judge that replies to a prompt with a text, or with a status and an `error` object.
+
+    It says nothing before it has been asked `at_once` prompts.
+    """
+    court, app, full = Court(), FastAPI(), asyncio.Event()
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> JSONResponse:
@@ -38,6 +41,9 @@ async def sitting(respond: Respond) -> AsyncIterator[Court]:
         prompt = body["messages"][0]["content"]
         court.bodies.append(body)
         court.keys.append(request.headers.get("authorization", ""))
+        if len(court.bodies) >= at_once:
+            full.set()
+        await full.wait()
         said = respond(prompt)
         if isinstance(said, tuple):
             return JSONResponse({"error": said[1]}, status_code=said[0])

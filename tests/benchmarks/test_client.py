@@ -122,6 +122,7 @@ async def test_what_no_question_can_have_is_refused(change, message):
 
 
 EVENT = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}
+CONTENT = {**EVENT, "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,7 @@ EVENT = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m
     [
         (STREAM, fault_server.Reply(events=[EVENT], end="cut"), EndpointUnreachable, "reached"),
         (STREAM, fault_server.Reply(events=[EVENT, "[DONE]"]), AnswerFailed, "before its 'answer'"),
+        (STREAM, fault_server.Reply(events=[CONTENT, "[DONE]"]), RequestRefused, "sends no trace"),
         (STREAM, fault_server.Reply(events=["{not json"]), AnswerFailed, "not JSON"),
         (WHOLE, fault_server.Reply(end="hang"), AnswerFailed, "silent for 0 s"),
         (

@@ -1,10 +1,12 @@
 """Datasets: folders, published files, invented worlds; what is wrong is named."""
 
+import gzip
 import json
 
 import pytest
 
 from steper_serve.benchmarks import datasets
+from steper_serve.benchmarks.paper.findings import as_the_paper
 from steper_serve.errors import ConfigurationError, CorpusError
 from steper_serve.retrieval.bm25 import Bm25Retriever
 from tests.benchmarks.worlds import write_dataset
@@ -52,18 +54,58 @@ def test_another_corpus_has_another_digest(tmp_path):
     ("name", "text", "answers", "num_hops"),
     [
         ("hotpot_dev_v1.json", json.dumps([HOTPOT]), ("x",), None),
-        ("musique_dev.jsonl", json.dumps(MUSIQUE) + "\n", ("x", "y"), 2),
+        ("musique_ans_v1.0_dev.jsonl", json.dumps(MUSIQUE) + "\n", ("x", "y"), 2),
     ],
 )
 def test_a_published_file_is_questions_and_corpus_in_one(tmp_path, name, text, answers, num_hops):
     (tmp_path / name).write_text(text)
     found = datasets.read(str(tmp_path / name), tmp_path)
-    assert found.name == name.partition(".")[0]
+    assert found.name == name.removesuffix(".jsonl").removesuffix(".json")
     (question,) = found.questions
     assert (question.answers, question.hops) == (answers, num_hops)
     index = datasets.index_of(found, tmp_path)
     titles = {p.title for p in Bm25Retriever.open(index).search("one two three", 5)}
     assert titles == {"A", "B"}
+
+
+OFFICIAL = {
+    "hotpot_dev_distractor_v1.json": "HotpotQA",
+    "hotpot_dev_fullwiki_v1.json": "HotpotQA",
+    "hotpot_train_v1.1.json": "HotpotQA",
+    "musique_ans_v1.0_dev.jsonl": "MuSiQue",
+    "musique_ans_v1.0_train.jsonl.gz": "MuSiQue",
+    "2wiki=dev.json": "2Wiki",
+}
+
+
+def test_official_files_are_told_apart_and_known_to_be_the_papers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in OFFICIAL:
+        pack = gzip.compress if name.endswith(".gz") else bytes
+        file = tmp_path / (name.partition("=")[2] or name)
+        file.write_bytes(pack(json.dumps([HOTPOT]).encode()))
+    found = datasets.read_all(OFFICIAL, tmp_path)
+    assert {each.source: as_the_paper(each.name) for each in found} == OFFICIAL
+    assert found[4].name == "musique_ans_v1.0_train"
+    assert found[5].name == "2wiki"
+    assert [datasets.read(each.source, tmp_path) for each in found] == found
+
+
+def test_any_dataset_may_be_given_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "a=b", range(2))
+    given = ("a=b", "mine=a=b", "w=fictional:seed=7,passages=300,questions=20", "few=bundled")
+    found = datasets.read_all(given, tmp_path)
+    assert [each.name for each in found] == ["a=b", "mine", "w", "few"]
+    assert found[1].corpus == found[0].corpus
+    with pytest.raises(ConfigurationError, match=r"there is no dataset gone\.json"):
+        datasets.read("x=gone.json", tmp_path)
+    with pytest.raises(ConfigurationError, match="called 'a=b': write NAME=… to tell them"):
+        datasets.read_all(["a=b", str(tmp_path / "a=b")], tmp_path)
+
+
+def test_a_name_of_two_of_the_papers_sets_is_neithers():
+    assert as_the_paper("musique-and-hotpotqa") == "musique-and-hotpotqa"
 
 
 def test_an_index_is_built_once_for_a_corpus(tmp_path, monkeypatch):

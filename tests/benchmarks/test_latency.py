@@ -43,6 +43,25 @@ def test_an_answers_time_is_split_by_its_trace():
     assert set(step_seconds(given)) == {"retrieval", "outside", "wall"}
 
 
+def test_a_part_is_taken_over_the_answers_that_have_it():
+    """By hand: of two answers one found no passage, and asked the engine for nothing."""
+    step = trace("x")["steps"][0]
+    parts = {"queue_seconds": 0.1, "prefill_seconds": 0.1, "decode_seconds": 0.2}
+    wrote = {**step, **parts, "retrieval_seconds": 0.01, "generation_seconds": 0.5}
+    silent = dict.fromkeys((*parts, "generation_seconds"), 0.0)
+    nothing = {**step, **silent, "retrieval_seconds": 0.03}
+    answered = [
+        row(reply=Reply("x", trace("x", steps=[each]), Times(wall)))
+        for each, wall in ((wrote, 0.6), (nothing, 0.1))
+    ]
+    found = latency.find(
+        [replace(r, question=question(n)) for n, r in enumerate(answered)], {}, "em"
+    )
+    steps = {name: told["p50"] for name, told in found.timed[CELL]["step_seconds"].items()}
+    assert (steps["decode"], steps["front_end"]) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert (steps["retrieval"], steps["outside"]) == (pytest.approx(0.02), pytest.approx(0.1))
+
+
 def test_pauses_do_not_count_in_a_rate():
     """By hand: answers over 0..2, 1..3 and 10..11 keep the server busy for 4 seconds."""
     spans = [timed(1, 2.0, started=0), timed(2, 2.0, started=1), timed(3, 1.0, started=10)]

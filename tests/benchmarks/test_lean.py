@@ -13,7 +13,7 @@ from steper_serve.benchmarks.failures import AnswerFailed, EndpointUnreachable, 
 from steper_serve.benchmarks.lean import LeanClient, Sent
 from steper_serve.generation.scripted import ScriptedModel
 from tests.api.serving import QUESTION, THOUGHTS, make_loop, served
-from tests.benchmarks.test_client import EVENT, STREAM, WHOLE, untimed
+from tests.benchmarks.test_client import CONTENT, EVENT, STREAM, WHOLE, untimed
 from tests.generation import fault_server
 
 
@@ -66,6 +66,7 @@ def test_when_what_came_is_read_off_the_pieces():
     [
         (STREAM, fault_server.Reply(events=[EVENT], end="cut"), EndpointUnreachable, "reached"),
         (STREAM, fault_server.Reply(events=[EVENT, "[DONE]"]), AnswerFailed, "before its 'answer'"),
+        (STREAM, fault_server.Reply(events=[CONTENT, "[DONE]"]), RequestRefused, "sends no trace"),
         (STREAM, fault_server.Reply(events=["{not json"]), AnswerFailed, "not JSON"),
         (STREAM, fault_server.Reply(events=[{"error": {"message": "oh"}}]), AnswerFailed, "oh"),
         (WHOLE, fault_server.Reply(end="hang"), AnswerFailed, "silent for 0 s"),

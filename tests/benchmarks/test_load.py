@@ -17,7 +17,8 @@ from steper_serve.benchmarks.cells import Cell
 from steper_serve.benchmarks.client import Reply, Times
 from steper_serve.benchmarks.load import Load
 from steper_serve.benchmarks.rows import Failure, Row
-from steper_serve.cli import bench_load, main
+from steper_serve.cli import bench_load, bench_peers, main
+from steper_serve.cli.serve import serve
 from steper_serve.errors import EngineFailed
 from steper_serve.journal import BadRecord
 from steper_serve.retrieval import bm25
@@ -28,7 +29,12 @@ from tests.benchmarks.worlds import bench, rows, write_dataset
 from tests.recipes.worlds import loop, question, reason
 
 CELL = Cell("d", "", "here", "", (), "steper", None, None, None, streamed=True, concurrency=8)
-REPLAY = {"seconds": 1.0, "unbounded_seconds": 0.5, "repeated_share": 0.75}
+REPLAY = {
+    "seconds": 1.0,
+    "unbounded_seconds": 0.5,
+    "repeated_share": 0.75,
+    "tokenise_seconds": 0.04,
+}
 LOAD = Load(CELL, "digest", 4, 8, 100.0, 110.0, 2.0, REPLAY)
 
 
@@ -76,6 +82,7 @@ def test_the_figures_of_one_load():
     assert told["retrieval_share"] == pytest.approx(0.1 / 2.0)
     assert (told["replay_ratio"], told["unbounded_ratio"]) == (0.5, 0.25)
     assert told["repeated_share"] == 0.75
+    assert told["tokenise_share"] == pytest.approx(0.04 / 2.0)
 
 
 def test_without_answers_or_replay_there_are_no_figures():
@@ -112,6 +119,7 @@ def test_repetitions_are_summed_up_by_their_medians():
     assert line["repetitions"] == 3
     (table,) = load.tables(found)
     assert "0.500 [0.250, 1.000]" in table.rows[0]
+    assert dict(zip(table.head, table.rows[0], strict=True))["tokenising"] == "40.00%"
 
 
 def test_a_load_is_read_back_and_the_last_one_counts(tmp_path):
@@ -128,6 +136,14 @@ def test_a_load_is_read_back_and_the_last_one_counts(tmp_path):
 def test_nothing_measured_has_no_table_and_no_plot():
     found = load.find([], [])
     assert (load.tables(found), load.plot(found), load.lines(found)) == ([], "", [])
+
+
+@pytest.mark.parametrize("hidden", [bench_load.replay, bench_peers.peer])
+def test_an_engine_alone_takes_all_flags_of_a_server(hidden):
+    def options(command) -> set[str]:
+        return {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
+
+    assert options(serve) - options(hidden) == set()
 
 
 class Servers:
@@ -174,13 +190,15 @@ def command(tmp_path, *more) -> tuple:
 
 
 async def test_each_cell_has_a_server_a_replay_and_a_line(servers, tmp_path):
-    done = await bench(*command(tmp_path, "--serve-flag", "--enforce-eager"))
+    flags = ("--enforce-eager", "--no-page", "--max-running=512", "--log-format=json")
+    done = await bench(*command(tmp_path, *(f"--serve-flag={flag}" for flag in flags)))
     assert done.exit_code == 0, done.output
     one, three = (json.loads(line) for line in done.stdout.splitlines()[-2:])
     assert (one["concurrency"], three["concurrency"]) == (1, 3)
     wanted = ("answers_per_second", "p50_seconds", "p95_seconds", "first_byte_p50_seconds")
     assert one["first_byte_p50_seconds"] <= one["first_thought_p50_seconds"] <= one["p50_seconds"]
     assert all(one[name] > 0 for name in (*wanted, "replay_ratio", "unbounded_ratio"))
+    assert 0 < one["tokenise_share"] < 1
     assert (one["errors"], one["repetitions"]) == (0, 2)
     assert len(servers.indexes) == len(servers.alone) == 4
     # Eight questions of two generations are measured, four warm up; the replay does it twice.
@@ -189,7 +207,7 @@ async def test_each_cell_has_a_server_a_replay_and_a_line(servers, tmp_path):
     assert [engine.resets for engine in servers.alone] == [[0, 24]] * 4
     sent = {request.prompt.text for request in servers.model.requests}
     assert {request.prompt.text for engine in servers.alone for request in engine.again} == sent
-    assert servers.commands[0][2:] == ["--index", str(servers.indexes[0]), "--enforce-eager"]
+    assert servers.commands[0][2:] == ["--index", str(servers.indexes[0]), *flags]
     cells = [(r["cell"]["concurrency"], r["cell"]["repetition"]) for r in rows(tmp_path / "o")]
     assert list(dict.fromkeys(cells)) == [(1, 0), (3, 0), (1, 1), (3, 1)]
     assert len(cells) == 4 * 8

@@ -99,6 +99,10 @@ async def test_figure_4_is_over_parameters(world, tmp_path):
     done = await paper("fig4", world, "--out", tmp_path / "o", "--parameters", "here=1.5B")
     (line,) = here(done)
     assert line["1.5B"] == 100
+    again = ("--results", tmp_path / "o", "--out", tmp_path / "o", "--parameters")
+    for size, column in (("7.62B", "7B"), ("8.03B", "8.03B"), ("494M", "0.5B")):
+        (line,) = here(await bench("paper", "fig4", *again, f"here={size}"))
+        assert line[column] == 100
     assert "The paper draws these values and prints none of them." in done.stdout
     assert (tmp_path / "o" / "paper" / "fig4.svg").read_text().count("<polyline") == 1
 
@@ -109,6 +113,52 @@ async def test_figure_5_says_what_was_trained_on(world, tmp_path):
     done = await bench("paper", "fig5", "--results", tmp_path / "o", "--out", tmp_path / "o")
     assert here(done)[0]["unknown → world"] == 100
     assert "--trained NAME=DATA" in done.stdout
+    wrong = ("--results", tmp_path / "o", "--trained", "there=musique")
+    done = await bench("paper", "fig5", *wrong, "--out", tmp_path / "o")
+    assert done.exit_code == 1
+    assert "--trained names 'there', which is not here; there is here" in done.stderr
+    done = await paper("fig5", world, "--out", tmp_path / "n", "--trained", "there=musique")
+    assert "--trained names 'there', which is not here; there is here" in done.stderr
+    assert rows(tmp_path / "o")
+    assert not (tmp_path / "n" / "rows.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "column"),
+    [
+        ("musique", "MQ → HQ"),
+        ("musique_ans_v1.0_train, musique", "MQ → HQ"),
+        ("musique, world", "musique, world → hotpot_dev"),
+        ("hotpotqa", "hotpotqa → hotpot_dev"),
+    ],
+)
+async def test_figure_5_is_in_the_papers_column_where_the_pair_is_the_same(
+    tmp_path, trained, column
+):
+    hotpot = write_dataset(tmp_path / "hotpot_dev", range(3))
+    done = await paper("fig5", hotpot, "--out", tmp_path / "o", "--trained", f"here={trained}")
+    assert here(done)[0][column] == 100
+
+
+async def test_averages_of_table_1_are_of_all_of_its_data_sets(tmp_path):
+    """By hand: 1 of 4, 4 of 4 and 3 of 4 right."""
+    numbers = {"hotpotqa": (0, 1, 2, 3), "musique": (4, 6, 7, 8), "2wiki=dev": (2, 9, 10, 11)}
+    sets = [write_dataset(tmp_path / n.rpartition("=")[2], those) for n, those in numbers.items()]
+    given = (sets[0], sets[1], f"2wiki={sets[2]}", "--strategy", "ircot", "--out", tmp_path / "o")
+    respond = wrong_about(0, 1, 2)
+    (line,) = here(await paper("table1", *given, respond=respond))
+    assert [line[f"{name} EM"] for name in ("HotpotQA", "MuSiQue", "2Wiki")] == [25, 100, 75]
+    assert line["Avg. EM"] == line["Avg. Acc"] == pytest.approx(200 / 3, abs=1e-3)
+    out = ("--strategy", "ircot", "--out", tmp_path / "two")
+    (line,) = here(await paper("table1", *given[:2], *out, respond=respond))
+    assert line["HotpotQA EM"] == 25
+    assert "Avg. EM" not in line
+
+
+async def test_two_parts_of_one_of_the_papers_sets_keep_their_names(tmp_path):
+    sets = [write_dataset(tmp_path / f"hotpot_{part}", range(3)) for part in ("dev", "train")]
+    (line,) = here(await paper("table2", *sets, "--out", tmp_path / "o"))
+    assert line["hotpot_dev EM"] == line["hotpot_train EM"] == 100
 
 
 async def test_figure_6_is_timed(world, tmp_path):
@@ -120,6 +170,10 @@ async def test_figure_6_is_timed(world, tmp_path):
     assert "Pareto front (Acc over p50): " in done.stdout
     assert (tmp_path / "o" / "paper" / "fig6.svg").exists()
     assert json.loads((tmp_path / "o" / "manifest.json").read_text())["benchmark"] == "latency"
+    assert last_line(done)["latency"][0]["num_questions"] == 4
+    fewer = ("--results", tmp_path / "o", "--out", tmp_path / "few", "--limit", 2)
+    done = await bench("paper", "fig6", *fewer)
+    assert last_line(done)["latency"][0]["num_questions"] == 2
 
 
 async def test_figure_6_of_untimed_answers_is_refused(world, tmp_path):
@@ -157,6 +211,8 @@ async def test_what_was_printed_is_in_the_report(world, tmp_path):
     ("arguments", "message"),
     [
         (["fig7"], "give a recipe's folder (--recipe)"),
+        (["fig7", "--results", "."], "give a recipe's folder (--recipe)"),
+        (["fig4", "--trained", "a=musique"], "--trained is for fig5 alone"),
         (["fig3"], "give --judge URL and --judge-model NAME"),
         (["table1", "--judge", "http://j/v1"], "--judge is for fig3 and table4 alone"),
         (["fig5", "--trained", "musique"], "--trained musique is not NAME=DATA"),

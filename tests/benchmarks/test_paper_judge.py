@@ -199,17 +199,21 @@ async def test_a_prompt_that_is_refused_is_shown_and_asked_again_next_time(answe
     assert len(court.prompts) == 12
 
 
-async def test_a_setting_that_a_judge_does_not_know_is_left_out(answered):
+@pytest.mark.parametrize(("at_once", "num_asked"), [(1, 3 + 1), (3, 3 + 3)])
+async def test_a_setting_that_a_judge_does_not_know_is_left_out(answered, at_once, num_asked):
+    """Also of prompts that were in flight with the first that it refused."""
+
     def judge(prompt: str):
-        if "temperature" in court.bodies[-1]:
+        asked = [body for body in court.bodies if body["messages"][0]["content"] == prompt]
+        if "temperature" in asked[-1]:
             return 400, {"message": "unsupported", "param": "temperature", "code": "unsupported"}
         return abilities(1, 1, 1)
 
-    async with sitting(judge) as court:
-        arguments = ("--limit", 3, "--judge-concurrency", 1)
+    async with sitting(judge, at_once=at_once) as court:
+        arguments = ("--limit", 3, "--judge-concurrency", at_once)
         found = last_line(await paper("fig3", answered, court.url, *arguments))
     assert found["verdicts"][0]["num_in_form"] == 3
-    assert len(court.bodies) == 4
+    assert len(court.bodies) == num_asked
 
 
 async def test_the_key_comes_from_the_environment(answered, monkeypatch):

@@ -46,6 +46,8 @@ async def made(tmp_path) -> Config:
             folder = config.out / "students" / config.student_name(student, seed)
             text = card.model_card(config, student, seed, facts)
             journal.write_text(folder / "README.md", text)
+            trained = manifest.Manifest("train", config.student_hash(student, seed), True)
+            manifest.write(folder, trained)
     counts = {"datasets": {"train": {"done": 6}}}
     manifest.write(config.out / "rollouts", manifest.Manifest("rollout", "h", True, counts=counts))
     await evaluate.run(config, Graded())
@@ -177,7 +179,7 @@ async def test_figure_7_is_the_way_of_each_training(made):
 async def test_figure_4_takes_sizes_that_no_folder_tells(made):
     done = await paper("fig4", made, "--parameters", "steper=1.5B", "--parameters", "s-1-5=7.6B")
     found = {line["name"]: line for line in last_line(done)["here"]}
-    assert found["s-1-5, dev"]["7.6B"] == 100
+    assert found["s-1-5, dev"]["7B"] == 100
     assert "Of unknown size (--parameters): steper-uniform, vanilla-kd." in done.stdout
     done = await paper("fig4", made, "--parameters", "other=1B")
     assert "--parameters names 'other', which is not here; there is s-1-5" in done.stderr

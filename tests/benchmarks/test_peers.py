@@ -255,3 +255,7 @@ async def test_a_task_that_is_none_is_refused(tmp_path):
     (tmp_path / "task.json").write_text('{"folder": "x"}')
     done = await bench("peer", tmp_path / "task.json")
     assert done.exit_code == 1
+    (said,) = done.stderr.splitlines()
+    assert f"{tmp_path}/task.json is not as it was written" in said
+    assert "missing 5 required" in said
+    assert said.endswith("`bench peers` writes it; run that")

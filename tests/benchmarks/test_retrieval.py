@@ -1,7 +1,9 @@
 """`bench retrieval`: sums worked out by hand, real processes, and a stand-in where bm25s is not."""
 
+import io
 import json
 import os
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from steper_serve import corpus, fictional
-from steper_serve.benchmarks import report, retrieval, searches, searching, tokenisation
+from steper_serve.benchmarks import report, retrieval, searches, searching, server
 from steper_serve.benchmarks.retrieval import Search, Subject
-from steper_serve.benchmarks.searching import BM25S, BM25S_AS_IT_COMES, ENGINES, OURS
+from steper_serve.benchmarks.searching import BM25S, BM25S_AS_IT_COMES, ENGINES, OURS, VARIANTS
 from steper_serve.journal import BadRecord
 from tests.benchmarks.worlds import bench, last_line, write_dataset
 
@@ -236,7 +238,7 @@ async def test_what_is_missing_is_said_before_anything_is_measured(tmp_path, mon
     done = await bench("retrieval", world, "--out", tmp_path / "o", "--engine", OURS)
     assert done.exit_code == 0
     nowhere = await bench("retrieval", world)
-    assert "give --out" in nowhere.stderr
+    assert "Missing option '--out'" in nowhere.stderr
 
 
 async def test_questions_without_passages_are_refused(tmp_path):
@@ -244,8 +246,6 @@ async def test_questions_without_passages_are_refused(tmp_path):
     file = world / "questions.jsonl"
     done = await bench("retrieval", file, "--out", tmp_path / "o", "--engine", OURS)
     assert f"{file} has questions and no passages" in done.stderr
-    done = await bench("retrieval", file, "--variants")
-    assert f"{file} has no passages" in done.stderr
 
 
 async def test_an_engine_that_fails_is_named_and_the_rest_is_kept(tmp_path, stand_in):
@@ -265,8 +265,17 @@ async def test_an_engine_that_fails_is_named_and_the_rest_is_kept(tmp_path, stan
     assert "steper-serve: building" not in done.stderr
 
 
-async def test_ways_of_reading_words_are_compared(tmp_path):
-    """By hand: without stemming "Works" finds no "Work"; every other way finds the passage."""
+@pytest.fixture
+def words(tmp_path, monkeypatch) -> Path:
+    """A dataset of two words, and each operation in this process: they are many."""
+
+    def told_by(command, **_):
+        out = io.StringIO()
+        with redirect_stdout(out):
+            searching.main(command[3:])
+        return json.loads(out.getvalue())
+
+    monkeypatch.setattr(server, "told_by", told_by)
     folder = tmp_path / "d"
     folder.mkdir()
     texts = [
@@ -278,11 +287,35 @@ async def test_ways_of_reading_words_are_compared(tmp_path):
     write = {"corpus.jsonl": texts, "questions.jsonl": [{"id": 1, **asked}, more]}
     for name, lines in write.items():
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = await bench("retrieval", folder, "--variants")
-    found = {each["variant"]: each["recall"] for each in last_line(done)}
-    assert list(found) == list(tokenisation.VARIANTS)
-    assert (found["as served"], found["stemmed"]) == (0.5, 1)
-    assert (found["accents kept"], found["stemmed, accents kept"]) == (0, 0.5)
+    return folder
+
+
+async def test_ways_of_reading_words_are_engines(words, tmp_path):
+    """By hand: without stemming "works" finds no "work", with its accent "Zoë" is no "zoe"."""
+    out = tmp_path / "o"
+    command = ("retrieval", words, "--variants", "--engine", OURS, "--out", out)
+    line = last_line(await bench(*command))
+    found = {name: told["recall"] for name, told in line["engines"].items()}
+    assert set(found) == {OURS, *VARIANTS}
+    assert (found[OURS], found[f"{OURS}, stemmed"]) == (0.5, 1)
+    assert found[f"{OURS}, accents kept"] == 0
+    assert found[f"{OURS}, stemmed, accents kept"] == 0.5
+    kept = (out / "searches.jsonl").read_text()
+    assert len(kept.splitlines()) == 1 + len(VARIANTS)
+    assert last_line(await bench(*command)) == line
+    assert (out / "searches.jsonl").read_text() == kept
+    section = next(s for s in report.make([out]).sections if s.title == "Retrieval")
+    assert "d, steper-serve, stemmed" in [row[0] for row in section.tables[0].rows]
+
+
+async def test_a_way_of_reading_words_is_measured_as_it_is_asked_for(words, tmp_path):
+    """One question, one passage each; no other engine is asked for, so none needs to be there."""
+    few = ("--queries", 1, "--top-k", 1, "--engine", f"{OURS}, stemmed")
+    line = last_line(await bench("retrieval", words, *few, "--out", tmp_path / "o"))
+    assert (line["num_queries"], line["top_k"]) == (1, 1)
+    assert list(line["engines"]) == [f"{OURS}, stemmed"]
+    (kept,) = (tmp_path / "o" / "searches.jsonl").read_text().splitlines()
+    assert [len(hits) for hits in json.loads(kept)["hits"]] == [1]
 
 
 def test_the_processes_know_their_operations():

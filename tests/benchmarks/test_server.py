@@ -31,6 +31,20 @@ CHATTY = [
     + "for _ in range(9000): print('y' * 80, file=sys.stderr)\n"
     + "open(sys.argv[1], 'w').close()\ntime.sleep(600)",
 ]
+TELLS = (
+    SAYS
+    + """
+import json
+from pathlib import Path
+from steper_serve.settings import load_settings
+
+file, config = map(Path, sys.argv[1:3])
+settings = load_settings(config if config.name else None, {})
+told = json.dumps([settings.model, settings.top_k, str(settings.cache_dir)])
+file.write_text(told)
+print(told)
+"""
+)
 STARTER = f"""
 import sys
 from steper_serve.benchmarks.server import started
@@ -87,6 +101,27 @@ def test_a_server_ends_with_a_benchmark_that_is_killed():
         assert alive(pid)
         os.kill(starter.pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(("config", "top_k"), [("", 4), ("own.toml", 9)])
+@pytest.mark.parametrize("way", ["server", "process"])
+def test_settings_are_those_of_flags_alone(tmp_path, monkeypatch, way, config, top_k):
+    """Neither the caller's variables nor a file that lies about; one that is named counts."""
+    (tmp_path / "steper.toml").write_text("top_k = 7")
+    (tmp_path / "own.toml").write_text("top_k = 9")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("STEPER_MODEL", "another")
+    monkeypatch.setenv("steper_top_k", "8")
+    monkeypatch.setenv("STEPER_CONFIG", "gone.toml")
+    monkeypatch.setenv("STEPER_CACHE_DIR", "cache")
+    command = [sys.executable, "-c", TELLS, "told.json", config]
+    if way == "process":
+        assert server.told_by(command, name="it", advice="") == [None, top_k, "cache"]
+        return
+    with started(command):
+        wait_until(lambda: Path("told.json").exists() and Path("told.json").read_text())
+    assert json.loads(Path("told.json").read_text()) == [None, top_k, "cache"]
 
 
 def test_the_bundled_student_is_measured_by_default_and_counted():
