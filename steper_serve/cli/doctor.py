@@ -1,5 +1,6 @@
 """`steper-serve doctor`: what is installed, and whether it can serve. Starts no engine."""
 
+import asyncio
 import ctypes
 import importlib.util
 import platform
@@ -26,6 +27,7 @@ from steper_serve.cli.wiring import (
     index_directory,
     model_name,
     open_index,
+    open_model,
     runs_eagerly,
 )
 from steper_serve.errors import ConfigurationError, SteperError
@@ -123,7 +125,7 @@ def _device() -> str:
 def _model(settings: Settings) -> str:
     name = model_name(settings)
     if settings.endpoint is not None:
-        return f"{name} at the endpoint (not asked)"
+        return asyncio.run(_at_endpoint(settings))
     told = check_model(settings)
     if Path(name).is_dir():
         from steper_serve.generation.model_format import load_format
@@ -131,6 +133,11 @@ def _model(settings: Settings) -> str:
         length = settings.max_model_len or _ANY_LENGTH
         load_format(name, max_model_len=length, reserve=RESERVE, style=settings.style)
     return told
+
+
+async def _at_endpoint(settings: Settings) -> str:
+    async with open_model(settings) as (_, format):
+        return f"{settings.model} at the endpoint, {format.max_prompt_tokens:,} tokens for a prompt"
 
 
 def _prompts(settings: Settings) -> str:

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,9 +121,14 @@ def check_model(settings: Settings) -> str:
     """What model an engine is to load, in a few words, as far as its files tell.
 
     Raises:
-        ConfigurationError: it cannot be loaded, or has no room for a prompt.
+        ConfigurationError: it cannot be loaded, has no room for a prompt, or vLLM has no such
+            argument as is set.
     """
     name, length = model_name(settings), settings.max_model_len
+    if settings.engine_args and find_spec("vllm"):  # whose import takes seconds
+        from steper_serve.generation import vllm_args
+
+        vllm_args.merged({"model": name}, settings.engine_args)
     if length is not None and length <= RESERVE:
         raise ConfigurationError(
             f"`max_model_len` is {length}, of which {RESERVE} tokens are kept for what a step "

@@ -123,6 +123,8 @@ REFUSED = {
         _student(lambda m: (m / "steper.json").write_text('{"step_end": "word"}')),
         "'step_end' must be",
     ),
+    "no such engine argument": (_flags("--engine-arg", "block_sise=9"), "no engine argument 'bl"),
+    "endpoint away": (_flags("--endpoint", URL, "--model", "m"), "cannot be reached or broke off"),
     "no room": (_flags("--max-model-len", "100"), "`max_model_len` is 100"),
     "no index there": (_flags("--index", "/no/such/index"), "/no/such/index"),
     "index of another version": (_index(_of_another_version), "has schema version 99"),
