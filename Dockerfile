@@ -43,11 +43,9 @@ ENV PATH=/opt/steper/bin:$PATH \
     STEPER_CACHE_DIR=/home/steper/.cache/steper-serve \
     STEPER_HOST=0.0.0.0 \
     STEPER_PORT=8000
-# Inside, so that the first start need not: index the bundled corpus.
-RUN steper-serve index build \
-      "$(python -c 'from importlib.resources import files; print(files("steper_serve") / "assets/corpus/corpus.jsonl")')" \
-      --out /home/steper/index
-ENV STEPER_INDEX=/home/steper/index
+# Inside, so that the first start need not: index the bundled corpus, where `serve` looks for it.
+# STEPER_INDEX stays free: with it, the page takes the corpus for another and shows none of its questions.
+RUN python -c "from steper_serve.cli.wiring import index_directory; from steper_serve.settings import Settings; index_directory(Settings())"
 EXPOSE 8000
 # Loading a model takes minutes; after that, not ready for a minute and a half is unhealthy.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 \

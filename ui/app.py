@@ -182,7 +182,7 @@ def _mounted(blocks: gr.Blocks, client: Endpoint, look_seconds: float) -> FastAP
         show_error=True,
         favicon_path=str(render.ASSETS / "favicon.png"),
         theme=_theme(),
-        css_paths=[render.ASSETS / "page.css"],
+        css_paths=[render.ASSETS / "page.css", render.ASSETS / "turn.css"],
         head=f"<script>window.steperLookSeconds = {look_seconds};\n{script}</script>",
     )
     return app

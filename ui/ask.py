@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 
@@ -11,7 +12,9 @@ from steper_serve.ui import render
 from steper_serve.ui.asking import follow
 from steper_serve.ui.client import Endpoint
 from steper_serve.ui.components import Desk, choices, quiet, steps_slider, top_k_slider
+from steper_serve.ui.events import Problem
 from steper_serve.ui.request import TEMPERATURE, Ask, seed_of
+from steper_serve.ui.timeline import Turn, advance
 
 _MAX_QUESTION = 20_000
 # Puts the answer that is there above the next one, in the browser: the server keeps none of it.
@@ -119,19 +122,27 @@ class _Desk(Desk):
         if not question.strip():
             yield gr.skip()
             return
-        sampled = None
-        if temperature:
-            given = seed_of(seed)
-            sampled = random.randrange(2**31) if given is None else given  # noqa: S311
         ask = Ask(
             question.strip(),
             model,
             int(max_steps),
             int(top_k),
             float(temperature),
-            sampled,
+            seed_of(seed) if temperature else None,
             keyed=bool(key),
         )
+        if temperature and ask.seed is None:
+            if seed.strip():
+                yield render.turn(_without_seed(ask, seed), self._shown_url)
+                return
+            ask = replace(ask, seed=random.randrange(2**31))  # noqa: S311
         with self._stops.begin(str(request.session_hash)) as stop:
             async for [turn] in follow(self._endpoint, [ask], stop, key):
                 yield render.turn(turn, self._shown_url)
+
+
+def _without_seed(ask: Ask, given: str) -> Turn:
+    """A turn that says that what is given for a seed is none."""
+    said = f"“{given.strip()}” is no whole number."
+    hint = "Enter one, or leave the field blank for a new one each time."
+    return advance(Turn(uuid4().hex[:8], ask), Problem("The seed is not a number", said, hint))

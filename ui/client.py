@@ -178,6 +178,7 @@ _TITLES: Mapping[str | int, tuple[str, str]] = {
     "invalid_api_key": ("The key is not accepted", "Enter another key in the settings."),
     "server_draining": ("The server is ending", "Try again when it is back."),
     "server_overloaded": ("The server is busy", "Try again in a moment."),
+    "rate_limit_exceeded": ("The limit per minute is reached", "Ask again when it has passed."),
     "model_not_found": ("There is no such strategy", "Choose another one in the settings."),
     400: ("The server refuses the request", "Change what it names."),
     401: ("A key is needed", "Enter the key of this server in the settings."),

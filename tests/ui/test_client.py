@@ -182,6 +182,15 @@ async def test_a_busy_server_says_so() -> None:
         await until(lambda: actor.num_running() == 0)
 
 
+async def test_a_key_over_its_rate_is_not_a_busy_server() -> None:
+    async with served(make_loop(Actor()), policy=Policy(requests_per_minute=1)) as url:
+        assert (await _end(url, Ask(QUESTION))).answer == "Verla"
+        problem = (await _end(url, Ask(QUESTION))).problem
+    assert problem is not None
+    assert problem.title == "The limit per minute is reached"
+    assert "1 answers a minute" in problem.message
+
+
 async def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
     turn = await _end("http://127.0.0.1:9", Ask("Who?"))
     assert turn.problem is not None

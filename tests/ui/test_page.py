@@ -4,14 +4,11 @@ Waits have generous bounds; how fast it is belongs to the benchmarks.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from steper_serve.api.app import Policy, create_app
 from steper_serve.api.keys import Keyring, make_key
@@ -21,75 +18,11 @@ from steper_serve.ui.app import create_page
 from steper_serve.ui.request import Ask
 from tests.api.serving import QUESTION, THOUGHTS, make_loop, until
 from tests.ui.stage import Actor, by_step, on_port, site
+from tests.ui.visits import ask, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-REPORT = "<html><body style='height:2000px'><h1>Accuracy</h1><svg></svg></body></html>"
 FAINT = (Path(__file__).parent / "faint.js").read_text()
-
-
-@pytest.fixture(scope="session")
-def actor() -> Actor:
-    """The model behind `url`."""
-    return Actor()
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def url(actor: Actor) -> AsyncIterator[str]:
-    async with site(make_loop(actor), report=lambda: REPORT) as served:
-        yield served
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def one_page(browser: Browser, url: str) -> AsyncIterator[Page]:
-    """A page that has opened, with an endpoint that is ready. Opening one takes a second."""
-    async with opened(browser, url) as page:
-        yield page
-
-
-@pytest.fixture
-def page(one_page: Page, actor: Actor) -> Page:
-    """The page that most tests share, whatever is on it by then; the model says its lines."""
-    actor.says()
-    return one_page
-
-
-@asynccontextmanager
-async def opened(browser: Browser, url: str, path: str = "/", **how: object) -> AsyncIterator[Page]:
-    """A page of a reader of its own, who must not see a script fail nor ask anybody else."""
-    context = await browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **how})
-    page = await context.new_page()
-    page.set_default_timeout(20_000)
-    failures: list[str] = []
-
-    def note(request: Request) -> None:
-        if not request.url.startswith((url, "data:", "blob:", "about:")):
-            failures.append(f"asks elsewhere: {request.url}")
-
-    page.on("request", note)
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    try:
-        await page.goto(url + path)
-        await expect(page.locator(".light.up")).to_be_visible()
-        yield page
-        assert failures == []
-    finally:
-        await context.close()
-
-
-async def ask(page: Page, question: str = QUESTION) -> None:
-    """Ask, as soon as what was asked before has ended."""
-    await page.get_by_role("tab", name="Ask").click()
-    box = page.locator("#question textarea")
-    await box.fill(question)
-    for _ in range(40):
-        await box.press("Enter")
-        try:
-            await expect(box).to_have_value("", timeout=500)
-        except AssertionError:
-            continue
-        return
-    pytest.fail("the question is not taken")
 
 
 async def test_an_answer_streams_in_and_its_citations_open(page: Page, actor: Actor) -> None:
@@ -175,6 +108,22 @@ async def test_what_is_copied(browser: Browser, url: str, actor: Actor) -> None:
     assert f"base_url='{url}/v1'" in copied["Python"]
     assert copied["link"] == f"{url}/{link}"
     assert parse_qs(urlsplit(copied["link"]).query)["max_steps"] == ["3"]
+
+
+async def test_what_a_link_chose_stays_where_the_page_is_slow(browser: Browser, url: str) -> None:
+    async def late(route: Route) -> None:
+        await asyncio.sleep(2.5)
+        await route.continue_()
+
+    page = await browser.new_page()
+    await page.route("**/gradio_api/queue/data*", late)
+    await page.goto(f"{url}/?model=steper-single")
+    for _ in range(2):
+        await expect(page.locator("#strategy input")).to_have_value(
+            "Single: search once, then reason"
+        )
+        await page.wait_for_timeout(1000)
+    await page.close()
 
 
 async def compare(page: Page) -> None:
@@ -338,3 +287,23 @@ async def test_any_window_and_scheme(browser: Browser, url: str, actor: Actor, s
         assert dark == (scheme == "dark")
         await page.click("[data-theme-toggle]")
         assert await page.evaluate("document.body.classList.contains('dark')") != dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_is_faint_whatever_an_answer_is_doing(
+    browser: Browser, url: str, actor: Actor, scheme: str
+) -> None:
+    actor.says(gate=asyncio.Event())
+    async with opened(browser, url, color_scheme=scheme) as page:
+        await ask(page)
+        await expect(page.locator("#live .thought .said")).to_have_text("The")
+        assert await page.evaluate(FAINT) == []
+        await page.locator("#live .found .title").click()
+        await expect(page.locator(".passage:popover-open .body")).to_contain_text("Ada Frost")
+        assert await page.evaluate(FAINT) == []
+        await page.keyboard.press("Escape")
+        await page.click("#stop")
+        await expect(page.locator("#live .note")).to_be_visible()
+        await ask(page, "why " * 600)
+        await expect(page.locator("#live .problem")).to_be_visible()
+        assert await page.evaluate(FAINT) == []

@@ -1,4 +1,5 @@
-// What the page does without asking the server: copying, light or dark, and fitting a report.
+// What the page does without asking the server: copying, light or dark, following an answer, where
+// the focus goes, and fitting a report.
 (() => {
   "use strict";
   const PAGE = "http://page.invalid";
@@ -8,6 +9,7 @@
       return navigator.clipboard.writeText(text);
     }
     // Browsers keep the clipboard from pages without TLS; a selection may still be copied.
+    const focused = document.activeElement;
     const area = document.createElement("textarea");
     area.value = text;
     area.style.position = "fixed";
@@ -16,6 +18,7 @@
     area.select();
     const copied = document.execCommand("copy");
     area.remove();
+    focused?.focus({ preventScroll: true });
     if (!copied) throw new Error("the browser does not let this page copy");
   };
 
@@ -100,33 +103,62 @@
   );
   window.addEventListener("resize", () => document.querySelectorAll("iframe.report").forEach(fit));
 
-  // Follow an answer as it grows, unless its reader has scrolled up.
+  // Follow an answer as it grows, to the question box below it, unless its reader is elsewhere.
   let following = true;
-  const bottom = () => document.documentElement.scrollHeight - window.innerHeight;
-  window.addEventListener("scroll", () => (following = window.scrollY >= bottom() - 80), {
-    passive: true,
-  });
-  let asked = "";
   let waiting = false;
-  const follow = () => {
+  const end = (talk) => window.scrollY + talk.getBoundingClientRect().bottom - window.innerHeight;
+  window.addEventListener(
+    "scroll",
+    () => {
+      const talk = document.querySelector(".talk");
+      if (talk?.offsetParent) following = Math.abs(window.scrollY - end(talk)) <= 80;
+    },
+    { passive: true },
+  );
+  const follow = (talk) => {
     waiting = false;
-    if (following) window.scrollTo(0, bottom());
+    const behind = talk.offsetParent && window.scrollY < end(talk); // else another tab is read
+    if (following && behind) window.scrollTo(0, end(talk));
   };
   const watch = (live) =>
     new MutationObserver(() => {
       const turn = live.querySelector(".turn");
-      if (turn && turn.dataset.turn !== asked) {
-        asked = turn.dataset.turn;
-        clear(document.querySelector("#question textarea"));
-      }
-      if (!waiting) requestAnimationFrame(follow);
+      if (turn) exchange(turn, document.querySelector("#question textarea"));
+      if (!waiting) requestAnimationFrame(() => follow(live.closest(".talk")));
       waiting = true;
     }).observe(live, { childList: true, subtree: true, characterData: true });
 
-  // The question is taken once its answer has begun.
-  const clear = (box) => {
-    box.value = "";
+  // A question is taken out of the box once its answer has begun, and is put back where it was
+  // refused; whatever else is in the box is the reader's.
+  let taken = "";
+  let returned = "";
+  const exchange = (turn, box) => {
+    const id = turn.dataset.turn;
+    const asked = turn.querySelector(".asked").textContent;
+    if (id !== taken && box.value.trim() === asked) put(box, "");
+    taken = id;
+    const refused = turn.querySelector(".problem") && !turn.querySelector(".step");
+    if (!refused || id === returned) return;
+    returned = id;
+    if (!box.value) put(box, asked);
+  };
+  const put = (box, text) => {
+    box.value = text;
     box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  // Whoever uses the keyboard is led from a control that is hidden (page.css) to the first here
+  // that is shown.
+  const HEIRS = {
+    "#ask, #stop, #examples": ["#stop", "#question textarea"],
+    "#compare, #compare-stop": ["#compare-stop", "#compare-question textarea"],
+  };
+  const lead = () => {
+    const focused = document.activeElement;
+    if (!focused?.matches(":focus-visible") || focused.checkVisibility()) return;
+    const from = Object.keys(HEIRS).find((controls) => focused.closest(controls));
+    const heirs = (HEIRS[from] ?? []).map((heir) => document.querySelector(heir));
+    heirs.find((heir) => heir.checkVisibility())?.focus({ preventScroll: true });
   };
 
   // The light: whether the endpoint can answer. When it comes (back), what it serves is read.
@@ -145,8 +177,10 @@
     if (light) {
       light.classList.toggle("up", status.ready);
       light.classList.toggle("down", !status.ready);
-      light.querySelector(".said").textContent = status.said;
-      const missed = light.dataset.known !== "true" || last === false;
+      const said = light.querySelector(".said");
+      if (said.textContent !== status.said) said.textContent = status.said; // it is read out
+      // At the first look the page itself is still reading, and what a link chose is not there yet.
+      const missed = last !== null && (!last || light.dataset.known !== "true");
       if (status.ready && missed) document.querySelector("#look")?.click();
     }
     last = status.ready;
@@ -154,13 +188,20 @@
   };
   setTimeout(look, 1000 * Math.min(1.5, window.steperLookSeconds));
 
-  // In a narrow window the settings stand before the answers, so they begin closed.
+  // Gradio's button does not say whether what it opens is open.
+  const tell = (label) => label.setAttribute("aria-expanded", label.classList.contains("open"));
+
+  // In a narrow window the settings stand below the question, so they begin closed.
   const begin = () => {
     const label = document.querySelector("#settings button");
     const live = document.querySelector("#live");
     if (!label || !live) return void setTimeout(begin, 50);
-    if (window.innerWidth < 820) label.click();
+    new MutationObserver(() => tell(label)).observe(label, { attributeFilter: ["class"] });
+    tell(label);
+    if (window.innerWidth <= 820) label.click();
     watch(live);
+    const changes = { childList: true, subtree: true, attributeFilter: ["aria-busy"] };
+    new MutationObserver(lead).observe(document.body, changes);
     // Gradio decides which tabs fit before our type size is in effect.
     setTimeout(() => window.dispatchEvent(new Event("resize")), 100);
     const theme = remembered();
