@@ -79,7 +79,7 @@ async def run(
     """
     start = time.perf_counter()
     subjects = chosen_subjects(config, only)
-    trials = {s.name: _trials(config, s) for s in subjects}
+    trials = {s.name: trials_of(config, s) for s in subjects}
     left = {
         name: [t for t in each if _is_left(config, t, retry_failed=retry_failed)]
         for name, each in trials.items()
@@ -146,7 +146,8 @@ def _check_there(config: Config, subject: Subject) -> None:
         )
 
 
-def _trials(config: Config, subject: Subject) -> list[Trial]:
+def trials_of(config: Config, subject: Subject) -> list[Trial]:
+    """The evaluations of a model: of each dev set under each way of ending a step."""
     return [
         Trial(subject.name, dev, end, config.evaluation_hash(subject.name, dev, end))
         for dev in config.dev
@@ -200,7 +201,7 @@ async def _try(
 ) -> None:
     """Ask what is left of an evaluation's questions, and write its summary."""
     await rollout.collect(job, asked, loop)
-    summary = evaluation.summary(_scores(job, asked))
+    summary = evaluation.summary(scores_of(config, trial, asked))
     told = {
         "model": trial.model,
         "dataset": trial.dev.name,
@@ -211,15 +212,21 @@ async def _try(
     journal.write_json(file_of(config, trial), told | summary)
 
 
-def _scores(job: Job, asked: Sequence[Question]) -> list[Score]:
+def is_answered(config: Config, trial: Trial) -> bool:
+    """Whether all questions of an evaluation were asked here."""
+    return _read(file_of(config, trial), trial) is not None
+
+
+def scores_of(config: Config, trial: Trial, asked: Sequence[Question]) -> list[Score]:
     """The scores of all questions, from their trajectories on disk; a failed one scores 0."""
-    held = records.scan(job.file, job.config)
+    file = file_of(config, trial).with_suffix(".jsonl")
+    held = records.scan(file, trial.hash)
     scores: dict[str, Score] = {}
     by_id = {q.id: q for q in asked}
-    for place, record in journal.read_at(job.file, held.done.values()):
+    for place, record in journal.read_at(file, held.done.values()):
         if question := by_id.get(record["id"]):
-            trajectory = records.trajectory(record, job.file, place)
-            seconds = records.required(record, "seconds", job.file, place)
+            trajectory = records.trajectory(record, file, place)
+            seconds = records.required(record, "seconds", file, place)
             scores[question.id] = evaluation.score(question, trajectory, seconds)
     return [scores.get(q.id) or evaluation.score(q, None) for q in asked]
 

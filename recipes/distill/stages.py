@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steper_serve.errors import ConfigurationError
-from steper_serve.recipes.distill import chain, evaluate, manifest, rollout
+from steper_serve.recipes.distill import chain, compare, evaluate, manifest, rollout
 from steper_serve.recipes.distill import filter as filtering
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import TrainingEnded
@@ -106,6 +106,11 @@ def run_evaluate(
 ) -> None:
     """Stage 5: every model, or those named."""
     asyncio.run(evaluate.run(config, open_model, only=only, retry_failed=retry_failed))
+
+
+def run_compare(config: Config, first: str, second: str) -> None:
+    """What of stage 5 one model has more than another."""
+    print(compare.table(config, first, second))
 
 
 def _chosen(config: Config, student: str | None, seed: int | None) -> list[tuple[str, int]]:

@@ -99,6 +99,16 @@ def evaluate(config: Path, models: tuple[str, ...], retry_failed: bool) -> None:
         stages.run_evaluate(recipe, open_model_of, models, retry_failed=retry_failed)
 
 
+@distill.command()
+@_CONFIG
+@click.argument("first")
+@click.argument("second")
+def compare(config: Path, first: str, second: str) -> None:
+    """How far the model FIRST is ahead of SECOND, both evaluated, question by question."""
+    with _recipe(config) as (recipe, stages):
+        stages.run_compare(recipe, first, second)
+
+
 @asynccontextmanager
 async def open_model_of(source: "ModelConfig") -> AsyncIterator[tuple[LanguageModel, PromptFormat]]:
     """A recipe's model, started or reached; it ends with the context.
