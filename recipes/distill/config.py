@@ -237,7 +237,10 @@ class Config(Section):
     def _model_identity(self, model: ModelConfig) -> dict[str, Any]:
         left_out: dict[str, Any] = dict.fromkeys(_PACE | _NAMES, True)
         left_out["endpoint"] = _ADDRESS
-        return model.model_dump(mode="json", exclude=left_out) | self._pretraining(model.model)
+        told = model.model_dump(mode="json", exclude=left_out) | self._pretraining(model.model)
+        if model.prompts is not None:
+            told["prompts"] = {f.name: f.read_text() for f in sorted(model.prompts.glob("*.toml"))}
+        return told
 
     def _pretraining(self, model: str | None) -> dict[str, Any]:
         name = pretrained(model)

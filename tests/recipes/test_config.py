@@ -179,6 +179,22 @@ def test_a_stage_is_known_by_what_its_outcome_depends_on(tmp_path):
     assert filtered.stage_hash("examples") != hashes["examples"]
 
 
+def test_a_teacher_is_known_by_what_its_prompts_say(tmp_path):
+    file = tmp_path / "prompts" / "ircot.toml"
+    file.parent.mkdir()
+    prompts = f'[teacher]\nprompts = "{file.parent}"'
+    hashes = []
+    for text in (
+        "instruction = 'Think.'",
+        "instruction = 'Think twice.'",
+        "instruction = 'Think.'",
+    ):
+        file.write_text(text)
+        config = changed(tmp_path, "[teacher]", prompts)
+        hashes.append(config.rollout_hash(config.datasets[0]))
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
 def test_a_limit_changes_the_stage_and_no_record(tmp_path):
     config = read(tmp_path)
     fewer = changed(tmp_path, 'name = "world"', 'name = "world"\nlimit = 5')
