@@ -42,7 +42,7 @@ RUNS = {
     "zero-0": {"zero_stage": 0},
     "zero-1": {"zero_stage": 1},
     "zero-2": {"zero_stage": 2},
-    "zero-3": {"zero_stage": 3},
+    "zero-3": {"zero_stage": 3, "gradient_checkpointing": True},  # as the paper's
     "tokens": {"max_tokens": 3000},
     "lora": LONG | {"lora": LORA, "zero_stage": 0},
     "long-3": LONG | {"zero_stage": 3},
