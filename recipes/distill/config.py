@@ -239,7 +239,8 @@ class Config(Section):
         left_out["endpoint"] = _ADDRESS
         told = model.model_dump(mode="json", exclude=left_out) | self._pretraining(model.model)
         if model.prompts is not None:
-            told["prompts"] = {f.name: f.read_text() for f in sorted(model.prompts.glob("*.toml"))}
+            files = sorted(model.prompts.glob("*.toml"))
+            told["prompts"] = {file.name: file.read_text(encoding="utf-8") for file in files}
         return told
 
     def _pretraining(self, model: str | None) -> dict[str, Any]:

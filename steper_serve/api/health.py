@@ -17,6 +17,8 @@ from steper_serve.trajectory import LanguageModel
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
+# A probe waits no longer; an endpoint that is away would be asked again and again for it.
+_PROBE_SECONDS = 3.0
 
 
 class Vitals:
@@ -67,6 +69,12 @@ def install(app: FastAPI, loop: Loop, admission: Admission, vitals: Vitals) -> N
         if admission.draining:
             raise Draining("the server is ending")
         vitals.check()
-        await loop.model.check()
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await loop.model.check()
+        except TimeoutError as error:
+            raise EngineUnavailable(
+                f"the model did not answer within {_PROBE_SECONDS:g} s"
+            ) from error
         await asyncio.to_thread(loop.retriever.describe)
         return {"status": "ready"}

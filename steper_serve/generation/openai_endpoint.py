@@ -27,8 +27,6 @@ from steper_serve.trajectory import Completion, Delta, FinishReason, Generate
 Api = Literal["completions", "chat"]
 Stream = openai.AsyncStream[Any]
 
-# A probe of ours waits no longer.
-_CHECK_SECONDS = 3.0
 _TOO_LONG = re.compile(r"context (length|window)|maximum (model|input) length|too long", re.I)
 
 
@@ -102,12 +100,10 @@ class OpenAIEndpoint:
     async def check(self) -> None:
         """Raise EngineUnavailable unless the endpoint answers and lists the model.
 
-        Asks once and waits three seconds at most: whoever wants to know may ask again. Learns
-        `max_model_len` where the endpoint tells it, as vLLM does.
+        Learns `max_model_len` where the endpoint tells it, as vLLM does.
         """
-        client = self._client.with_options(max_retries=0, timeout=_CHECK_SECONDS)
         try:
-            answer = await client.models.with_raw_response.list()
+            answer = await self._client.models.with_raw_response.list()
             served = {model["id"]: model for model in answer.http_response.json()["data"]}
         except openai.APIError as error:
             raise EngineUnavailable(self._error(error).message) from error

@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from steper_serve.api import health
 from steper_serve.api.admission import Admission
 from steper_serve.api.health import Vitals
 from steper_serve.errors import IndexUnavailable
@@ -56,6 +57,18 @@ async def test_readiness_does_not_wait_for_the_watch() -> None:
     model.dead = "vLLM was killed"
     async with _http(model) as http:
         assert await _told(http, "/ready") == (503, "vLLM was killed")
+
+
+async def test_readiness_does_not_wait_for_a_model_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(ScriptedModel):
+        async def check(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(health, "_PROBE_SECONDS", 0.1)
+    async with _http(Silent([])) as http:
+        assert await _told(http, "/ready") == (503, "the model did not answer within 0.1 s")
 
 
 async def test_without_an_index_it_is_not_ready() -> None:
