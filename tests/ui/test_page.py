@@ -18,7 +18,7 @@ from steper_serve.ui.app import create_page
 from steper_serve.ui.request import Ask
 from tests.api.serving import QUESTION, THOUGHTS, make_loop, until
 from tests.ui.stage import Actor, by_step, on_port, site
-from tests.ui.visits import ask, opened
+from tests.ui.visits import ask, insist, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -129,17 +129,7 @@ async def test_what_a_link_chose_stays_where_the_page_is_slow(browser: Browser, 
 async def compare(page: Page) -> None:
     """Compare, as soon as what was compared before has ended."""
     await page.fill("#compare-question textarea", QUESTION)
-    turn = page.locator("#column-1 .turn")
-    before = await turn.get_attribute("data-turn") if await turn.count() else ""
-    begun = page.locator(f"#column-1 .turn:not([data-turn='{before}'])")
-    for _ in range(20):
-        await page.click("#compare")
-        try:
-            await expect(begun).to_be_visible(timeout=2_000)
-        except AssertionError:
-            continue
-        return
-    pytest.fail("the comparison does not begin")
+    await insist(page, "#column-1", lambda: page.click("#compare"))
 
 
 async def test_two_and_three_side_by_side(page: Page, actor: Actor) -> None:

@@ -1,6 +1,6 @@
 """What readers do: open the page, and ask."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -36,15 +36,20 @@ async def ask(page: Page, question: str = QUESTION) -> None:
     """Ask, as soon as what was asked before has ended; returns when its turn is there."""
     await page.get_by_role("tab", name="Ask").click()
     box = page.locator("#question textarea")
-    turn = page.locator("#live .turn")
-    before = await turn.get_attribute("data-turn") if await turn.count() else ""
-    begun = page.locator(f"#live .turn:not([data-turn='{before}'])")
     await box.fill(question)
+    await insist(page, "#live", lambda: box.press("Enter"))
+
+
+async def insist(page: Page, where: str, act: Callable[[], Awaitable[None]]) -> None:
+    """Act until another turn is there: Gradio drops what comes while an event before it ends."""
+    turn = page.locator(f"{where} .turn")
+    before = await turn.get_attribute("data-turn") if await turn.count() else ""
+    begun = page.locator(f"{where} .turn:not([data-turn='{before}'])")
     for _ in range(40):
-        await box.press("Enter")
+        await act()
         try:
-            await expect(begun).to_be_visible(timeout=500)
+            await expect(begun).to_be_visible(timeout=1_000)
         except AssertionError:
             continue
         return
-    pytest.fail("the question is not taken")
+    pytest.fail(f"nothing begins in {where}")
