@@ -94,6 +94,13 @@ class OriginRefused(InvalidRequest):
     code = "origin_not_allowed"
 
 
+class HostRefused(InvalidRequest):
+    """The request asks for a server of a name that is none of this one's."""
+
+    status = 403
+    code = "host_not_allowed"
+
+
 class BodyTooLarge(InvalidRequest):
     """The request's body has more bytes than the server reads."""
 

@@ -1,16 +1,17 @@
-"""Who may ask: API keys, and the web pages that a browser may ask for.
+"""Who may ask, and by which name: API keys, the web pages that a browser may ask for, hosts.
 
 Health and readiness are open; every other path of the endpoint is not, whatever it is. What is
 left out: how much a caller may ask (rates, admission), and the page's own files, which the
 endpoint does not have.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from steper_serve.api import hosts
 from steper_serve.api.errors import error_response
 from steper_serve.api.keys import Keyring
 from steper_serve.errors import KeyMissing, KeyRefused, OriginRefused, SteperError
@@ -26,18 +27,29 @@ class Access:
         keys: without any, nobody needs one.
         origins: web pages that may ask beside those of the server's own host, written as browsers
             do (`as_browsers_write`); "*" for all.
+        hosts: names by which it may be asked beside this machine's own; None for any.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keyring, origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keyring,
+        origins: Sequence[str],
+        hosts: Collection[str] | None = None,
+    ) -> None:
         self._app = app
         self._keys = keys
         self._origins = frozenset(origins)
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
                 headers = Headers(scope=scope)
+                if self._hosts is not None:
+                    hosts.check(headers, self._hosts)
                 self._check_origin(headers)
                 scope.setdefault("state", {})["caller"] = self._caller(headers)
             except SteperError as error:

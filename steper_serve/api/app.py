@@ -51,6 +51,7 @@ class Policy:
     Args:
         keys: API keys; without any, everybody may.
         origins: web pages that may ask from a browser; see `access`.
+        hosts: names by which it may be asked beside this machine's own; None for any.
         limits: of one request.
         requests_per_minute: of one key, or of all together where there are no keys.
         tokens_per_minute: likewise.
@@ -58,6 +59,7 @@ class Policy:
 
     keys: Keyring = field(default_factory=Keyring)
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -159,7 +161,7 @@ def _protect(app: FastAPI, policy: Policy, admission: Admission, rates: Rates) -
     """What each request passes, the last first."""
     app.add_middleware(Guard, admission=admission, rates=rates, limits=policy.limits)
     origins = as_browsers_write(policy.origins)
-    app.add_middleware(Access, keys=policy.keys, origins=origins)
+    app.add_middleware(Access, keys=policy.keys, origins=origins, hosts=policy.hosts)
     if origins:
         app.add_middleware(
             CORSMiddleware,

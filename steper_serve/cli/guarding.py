@@ -3,10 +3,9 @@
 What is left out: the flags (options), and letting anybody in (api).
 """
 
-from ipaddress import ip_address
-
 from steper_serve.api.admission import Admission
 from steper_serve.api.app import Policy
+from steper_serve.api.hosts import is_loopback, name_in
 from steper_serve.api.keys import Key, Keyring, read_keys
 from steper_serve.api.limits import Limits
 from steper_serve.errors import ConfigurationError
@@ -34,6 +33,7 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         keys=keys,
         origins=settings.cors_origins,
+        hosts=None if keys or settings.allow_unauthenticated else _hosts(settings),
         limits=_limits(settings),
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
@@ -53,14 +53,6 @@ def check_exposure(host: str, why: str) -> None:
     """
     if not is_loopback(host):
         raise ConfigurationError(f"others than this machine reach a server on {host!r}, and {why}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own alone; a name other than localhost is not."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def described(settings: Settings) -> str:
@@ -91,6 +83,10 @@ def _keyring(settings: Settings) -> Keyring:
             raise ConfigurationError(f"there is no API key in {file}: `steper-serve key` makes one")
         keys += found
     return Keyring(tuple(keys))
+
+
+def _hosts(settings: Settings) -> tuple[str, ...]:
+    return (name_in(settings.public_url),) if settings.public_url else ()
 
 
 def _limits(settings: Settings) -> Limits:

@@ -4,13 +4,14 @@ The page and the endpoint know nothing of each other; here a request goes to one
 Gradio is imported when a page is made. What is left out: both of them (ui, api).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from steper_serve import questions
+from steper_serve.api.hosts import Hosts
 from steper_serve.cli.wiring import BUNDLED_QUESTIONS
 from steper_serve.errors import ConfigurationError, SteperError
 from steper_serve.settings import Settings
@@ -25,11 +26,17 @@ _OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/openapi.json")
 
 
 class Site:
-    """The endpoint and the page as one ASGI application."""
+    """The endpoint and the page as one ASGI application.
 
-    def __init__(self, endpoint: ASGIApp, page: ASGIApp) -> None:
+    Args:
+        hosts: of the page, as `Policy.hosts` of the endpoint.
+    """
+
+    def __init__(
+        self, endpoint: ASGIApp, page: ASGIApp, hosts: Collection[str] | None = None
+    ) -> None:
         self._endpoint = endpoint
-        self._page = page
+        self._page = page if hosts is None else Hosts(page, hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Start and end are the page's alone: the endpoint has nothing to do then."""

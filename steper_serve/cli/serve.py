@@ -78,7 +78,7 @@ async def _serve(settings: Settings, policy: Policy, listener: socket.socket) ->
             telemetry=Telemetry(tracer, settings.record_content),
         )
         config = uvicorn.Config(
-            app if page is None else Site(app, page),
+            app if page is None else Site(app, page, policy.hosts),
             http=dropping_after(settings.client_seconds),
             log_config=None,
             log_level="warning",

@@ -9,6 +9,7 @@ import click
 import uvicorn
 import uvloop
 
+from steper_serve.api.hosts import Hosts
 from steper_serve.cli.guarding import check_exposure
 from steper_serve.cli.page import make_page, report_of
 from steper_serve.cli.server import Server
@@ -65,14 +66,19 @@ def ui(
     report = None if results is None else report_of(results)
     listener = bind(host, port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(endpoint.rstrip("/"), listener, report, key))
+        runner.run(_serve(endpoint.rstrip("/"), listener, report, key, allow_unauthenticated))
 
 
 async def _serve(
-    endpoint: str, listener: socket.socket, report: Callable[[], str] | None, key: str
+    endpoint: str,
+    listener: socket.socket,
+    report: Callable[[], str] | None,
+    key: str,
+    by_any_name: bool,
 ) -> None:
     page = make_page(endpoint, shown_url=endpoint, report=report, key=key)
-    config = uvicorn.Config(page, log_level="warning", access_log=False)
+    app = page if by_any_name else Hosts(page)
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
     listener.listen(config.backlog)
     click.echo(f"Ready: {url_of(listener)} (asks {endpoint}; end with Ctrl-C)", err=True)
     with signals_end_the_server_only():

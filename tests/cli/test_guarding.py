@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from steper_serve.api.app import Policy
+from steper_serve.api.hosts import is_loopback
 from steper_serve.api.keys import Keyring, read_keys
 from steper_serve.api.limits import Limits
-from steper_serve.cli.guarding import admission_of, described, is_loopback, policy_of
+from steper_serve.cli.guarding import admission_of, described, policy_of
 from steper_serve.cli.options import settings_from
 from steper_serve.cli.serve import serve
 from steper_serve.errors import ConfigurationError, Overloaded
@@ -22,7 +23,7 @@ KEY = "a-key-of-the-test"
 
 
 def test_by_default_this_machine_alone_is_served_and_needs_no_key() -> None:
-    assert policy_of(Settings()) == Policy()
+    assert policy_of(Settings()) == Policy(hosts=())
     assert not policy_of(Settings()).keys
     assert "no key wanted" in described(Settings())
 
@@ -38,6 +39,13 @@ def test_others_are_served_with_keys_or_knowingly(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_what_is_this_machine_alone(host: str) -> None:
     assert is_loopback(host)
+
+
+def test_only_where_nobody_else_comes_are_names_known() -> None:
+    public = "https://Answers.example:8443/qa"
+    assert policy_of(Settings(public_url=public)).hosts == ("answers.example",)
+    assert policy_of(Settings(public_url=public, api_keys=KEY)).hosts is None
+    assert policy_of(Settings(allow_unauthenticated=True)).hosts is None
 
 
 def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
@@ -87,7 +95,8 @@ def test_flags_reach_what_they_bound(tmp_path: Path) -> None:
     assert policy_of(settings) == policy
     for given in (policy, policy.limits):
         default = type(given)()
-        assert all(getattr(given, f.name) != getattr(default, f.name) for f in fields(given))
+        same = {f.name for f in fields(given) if getattr(given, f.name) == getattr(default, f.name)}
+        assert same <= {"hosts"}  # of any name, where there are keys
 
 
 def test_as_many_answers_are_let_in_as_the_flags_say() -> None:

@@ -73,10 +73,9 @@ async def site(
     loop: Loop | None = None, policy: Policy | None = None, **page: object
 ) -> AsyncIterator[str]:
     """Endpoint and page on one port, as `steper-serve serve` serves them; gives the URL."""
-    endpoint = create_app(
-        loop or make_loop(Actor()), examples=[QUESTION], policy=policy or Policy()
-    )
+    policy = policy or Policy()
+    endpoint = create_app(loop or make_loop(Actor()), examples=[QUESTION], policy=policy)
     with bind("127.0.0.1", 0) as listener:
         shell = create_page(f"{url_of(listener)}/v1", **page)  # type: ignore[arg-type]
-        async with _on(listener, Site(endpoint, shell), shell) as url:
+        async with _on(listener, Site(endpoint, shell, policy.hosts), shell) as url:
             yield url
