@@ -9,12 +9,16 @@ import click
 import uvicorn
 import uvloop
 
+from steper_serve.api.connections import dropping_after
 from steper_serve.api.hosts import Hosts
 from steper_serve.cli.guarding import check_exposure
 from steper_serve.cli.page import make_page, report_of
 from steper_serve.cli.server import Server
 from steper_serve.cli.serving import bind, signals_end_the_server_only, url_of
 from steper_serve.generation.endpoint_key import key_in
+
+# As `serve` has it where nothing else is said.
+_CLIENT_SECONDS = 30.0
 
 
 @click.command()
@@ -78,7 +82,8 @@ async def _serve(
 ) -> None:
     page = make_page(endpoint, shown_url=endpoint, report=report, key=key)
     app = page if by_any_name else Hosts(page)
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    http = dropping_after(_CLIENT_SECONDS)
+    config = uvicorn.Config(app, http=http, log_level="warning", access_log=False)
     listener.listen(config.backlog)
     click.echo(f"Ready: {url_of(listener)} (asks {endpoint}; end with Ctrl-C)", err=True)
     with signals_end_the_server_only():

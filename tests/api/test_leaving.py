@@ -154,3 +154,51 @@ def _slowly(connected: socket.socket) -> bytes:
         said += found
         time.sleep(0.005)
     return said
+
+
+OK = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("after_an_answer", [False, True])
+@pytest.mark.parametrize("sent", [b"\r\n", b"GET", OK[:-2]])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    sent: bytes, after_an_answer: bool
+) -> None:
+    app = create_app(make_loop(ScriptedModel(by_step)))
+    async with served_app(app, http=dropping_after(0.5), timeout_keep_alive=60) as url:
+        with _connected(url) as mute:
+            if after_an_answer:
+                mute.sendall(OK)
+                await asyncio.to_thread(_read_until, mute, b"ok")
+            mute.sendall(sent)
+            assert (await asyncio.to_thread(_slowly, mute)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_without_end_is_not_read() -> None:
+    app = create_app(make_loop(ScriptedModel(by_step)))
+    async with served_app(app, http=dropping_after(20)) as url:
+        with _connected(url) as endless:
+            endless.sendall(OK[:-2] + b"X-Long: ")
+            with suppress(ConnectionError):
+                for _ in range(1000):
+                    await asyncio.to_thread(endless.sendall, b"x" * 10_000)
+                raise AssertionError("ten megabytes of head were taken")
+
+
+async def test_an_answer_is_not_ended_by_the_head_that_comes_after_it() -> None:
+    gate = asyncio.Event()
+    app = create_app(make_loop(ScriptedModel(by_step, gate=gate)))
+    async with served_app(app, http=dropping_after(0.3)) as url:
+        with _connected(url) as hasty:
+            hasty.sendall(_request().replace(b"Connection: close\r\n", b"") + OK[:-2])
+            await asyncio.sleep(1)
+            gate.set()
+            await asyncio.to_thread(_read_until, hasty, b"Verla")
+
+
+def _read_until(connected: socket.socket, word: bytes) -> None:
+    said = b""
+    while word not in said:
+        found = connected.recv(2**16)
+        assert found, said
+        said += found
