@@ -14,12 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from steper_serve import plots
 from steper_serve.benchmarks import accuracy, results
 from steper_serve.benchmarks.accuracy import SCORES
 from steper_serve.benchmarks.cells import Cell, labels
+from steper_serve.benchmarks.quantiles import quantile
 from steper_serve.benchmarks.rows import Row
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.evaluation import share
@@ -154,14 +153,14 @@ def _timing(rows: Sequence[Row]) -> dict[str, Any]:
     walls = [row.reply.times.wall_seconds for row in rows if row.reply]
     timing: dict[str, Any] = {
         "mean_seconds": fmean(walls),
-        "p50_seconds": _quantile(walls, 0.5),
-        "p95_seconds": _quantile(walls, 0.95),
+        "p50_seconds": quantile(walls, 0.5),
+        "p95_seconds": quantile(walls, 0.95),
     }
     for first in _FIRSTS:
         told = [getattr(row.reply.times, f"{first}_seconds") for row in rows if row.reply]
         known = [seconds for seconds in told if seconds is not None]
         for name, q in (("p50", 0.5), ("p95", 0.95)):
-            timing[f"{first}_{name}_seconds"] = _quantile(known, q) if known else None
+            timing[f"{first}_{name}_seconds"] = quantile(known, q)
     timing["answers_per_second"] = accuracy.rate(rows)
     num_prompt = sum(row.usage.num_prompt_tokens for row in rows)
     num_cached = sum(row.usage.num_cached_tokens for row in rows)
@@ -169,13 +168,13 @@ def _timing(rows: Sequence[Row]) -> dict[str, Any]:
     return timing | {"step_seconds": _steps(rows)}
 
 
-def _steps(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def _steps(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     """Median and quartiles of each part of a step, over the answers that have it."""
     split = [step_seconds(row) for row in rows if row.reply and row.reply.trace["steps"]]
     parts = {name: [each[name] for each in split if name in each] for name in _PARTS}
     shares = {"p25": 0.25, "p50": 0.5, "p75": 0.75}
     return {
-        name: {key: _quantile(seconds, q) for key, q in shares.items()}
+        name: {key: quantile(seconds, q) for key, q in shares.items()}
         for name, seconds in parts.items()
         if seconds
     }
@@ -238,7 +237,3 @@ def _milliseconds(told: Mapping[str, float]) -> str:
 
 def _part(name: str) -> str:
     return "step" if name == "wall" else name.replace("_", " ")
-
-
-def _quantile(values: Sequence[float], q: float) -> float:
-    return float(np.quantile(values, q))

@@ -18,13 +18,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from steper_serve import journal, plots
 from steper_serve.benchmarks import results
 from steper_serve.benchmarks.cells import Cell, labels
 from steper_serve.benchmarks.client import Reply
 from steper_serve.benchmarks.latency import Point, front
+from steper_serve.benchmarks.quantiles import quantile
 from steper_serve.benchmarks.rows import Row
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.journal import BadRecord, Record
@@ -139,7 +138,7 @@ def figures(load: Load, rows: Sequence[Row]) -> dict[str, float | None]:
     later = [c for reply in replies for c in _completions(reply.trace["steps"])[1:]]
     return {
         "answers_per_second": len(replies) / load.seconds if load.seconds else None,
-        **{f"p{q}_seconds": _quantile(walls, q / 100) for q in (50, 95, 99)},
+        **{f"p{q}_seconds": quantile(walls, q / 100) for q in (50, 95, 99)},
         **{
             f"{name}_p50_seconds": _first(replies, name) for name in ("first_byte", "first_thought")
         },
@@ -204,7 +203,7 @@ def sections(folders: Sequence[Path]) -> list[Section]:
 
 def _first(replies: Sequence[Reply], name: str) -> float | None:
     told = [getattr(reply.times, f"{name}_seconds") for reply in replies]
-    return _quantile([seconds for seconds in told if seconds is not None], 0.5)
+    return quantile([seconds for seconds in told if seconds is not None], 0.5)
 
 
 def _replayed(load: Load, answer_seconds: float) -> dict[str, float | None]:
@@ -229,10 +228,6 @@ def _cached(completions: Sequence[Mapping[str, Any]]) -> float | None:
 
 def _ratio(part: float | None, whole: float) -> float | None:
     return None if part is None or not whole else part / whole
-
-
-def _quantile(values: Sequence[float], q: float) -> float | None:
-    return float(np.quantile(values, q)) if values else None
 
 
 def _medians(all_told: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
-
 from steper_serve import journal, plots
+from steper_serve.benchmarks.quantiles import quantile
 from steper_serve.benchmarks.searching import BM25S, OURS
 from steper_serve.benchmarks.tables import Section, Table
 from steper_serve.journal import BadRecord, Record
@@ -118,7 +117,7 @@ def figures(search: Search) -> dict[str, float | None]:
         "build_documents_per_second": search.num_documents / search.build_seconds,
         "read_documents_per_second": search.num_documents / search.read_seconds,
         "queries_per_second": num / seconds,
-        **{f"p{q}_milliseconds": _quantile(search.milliseconds, q) for q in (50, 95, 99)},
+        **{f"p{q}_milliseconds": quantile(search.milliseconds, q / 100) for q in (50, 95, 99)},
         "recall": fmean(search.recalls) if search.recalls else None,
         "complete": fmean(r == 1.0 for r in search.recalls) if search.recalls else None,
         "peak_rss_bytes": max(search.build_peak_rss_bytes, search.search_peak_rss_bytes),
@@ -246,7 +245,3 @@ def _row(subject: Subject, name: str, told: Mapping[str, Any]) -> tuple[str, ...
 
 def _ours_first(name: str) -> tuple[bool, str]:
     return name != OURS, name
-
-
-def _quantile(values: Sequence[float], percent: int) -> float:
-    return float(np.quantile(values, percent / 100))

@@ -18,11 +18,11 @@ from statistics import median
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from steper_serve.benchmarks.failures import EndpointUnreachable
+from steper_serve.benchmarks.quantiles import quantile
 from steper_serve.benchmarks.tables import Table
 from steper_serve.errors import ConfigurationError
 
@@ -129,7 +129,7 @@ class Soaked:
             "num_refused": len(seen.refusals),
             "failures": dict(seen.failures),
             "num_held_at_the_end": self.num_left,
-            **{f"refusal_p{p}_seconds": _quantile(seen.refusals, p / 100) for p in (50, 95, 99)},
+            **{f"refusal_p{p}_seconds": quantile(seen.refusals, p / 100) for p in (50, 95, 99)},
             "refusals_within_50_ms_in_the_server": self.soon,
             **_grown("server", [sample[0] for sample in self.samples]),
             **_grown("engine", [sample[1] for sample in self.samples]),
@@ -292,7 +292,7 @@ def growth(sizes: Sequence[int]) -> tuple[float, float, float] | None:
 
 def _rows(soaked: Soaked) -> list[tuple[str, str]]:
     seen, plan = soaked.seen, soaked.plan
-    times = [_quantile(seen.refusals, p) for p in (0.5, 0.95, 0.99)]
+    times = [quantile(seen.refusals, p) for p in (0.5, 0.95, 0.99)]
     told = " / ".join("–" if t is None else f"{t * 1000:.0f}" for t in times)
     failures = ", ".join(f"{num} × {kind}" for kind, num in seen.failures.most_common())
     rows = [
@@ -333,7 +333,3 @@ def _grown(name: str, sizes: Sequence[int]) -> dict[str, Any]:
         f"{name}_rss_bytes": [before, after],
         f"{name}_rss_growth": None if share is None else round(share, 4),
     }
-
-
-def _quantile(values: Sequence[float], q: float) -> float | None:
-    return round(float(np.quantile(values, q)), 6) if values else None
