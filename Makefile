@@ -33,7 +33,7 @@ check: $(STAMP)-dev ## Lint, format check, types
 	$(BIN)/mypy
 
 test: $(STAMP)-dev ## Run every test (ARGS="-m 'not engine'" for the fast ones)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: install ## Ten minutes at twice what a server takes (ARGS="--minutes 1")
 	$(BIN)/steper-serve bench soak $(ARGS)

@@ -1,10 +1,11 @@
-"""Fixtures that start the real engine, once for a whole session.
+"""Fixtures that start the real engine, once for a whole session of one worker.
 
 A test that uses one is marked `engine` and runs in the session's event loop:
 `pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]`.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest_asyncio
 
 if TYPE_CHECKING:
     from steper_serve.generation.vllm_engine import VllmEngine
+
+# Tests run beside others, whose core an engine's threads would keep while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")
