@@ -35,7 +35,7 @@ async def url() -> AsyncIterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("secret", [SECRET, OTHER])
+@pytest.mark.parametrize("secret", [SECRET, OTHER], ids=["one", "other"])
 async def test_every_key_opens(url: str, secret: str) -> None:
     async with official(url, secret) as client:
         done = await client.chat.completions.create(model="steper", messages=ASKED)
@@ -44,7 +44,11 @@ async def test_every_key_opens(url: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("secret", ["none", SECRET[:-1], KEY.line(), KEY.digest.hex()])
+@pytest.mark.parametrize(
+    "secret",
+    ["none", SECRET[:-1], KEY.line(), KEY.digest.hex()],
+    ids=["none", "cut", "line", "digest"],
+)
 async def test_a_wrong_key_is_an_authentication_error(
     url: str, secret: str, streamed: bool
 ) -> None:
@@ -59,7 +63,11 @@ async def test_a_wrong_key_is_an_authentication_error(
 
 
 @pytest.mark.parametrize(("method", "path"), DATA)
-@pytest.mark.parametrize("header", [None, "", "Bearer", f"Basic {SECRET}", SECRET])
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", f"Basic {SECRET}", SECRET],
+    ids=["none", "empty", "scheme alone", "basic", "key alone"],
+)
 async def test_every_route_with_data_wants_a_key(
     url: str, method: str, path: str, header: str | None
 ) -> None:
