@@ -13,6 +13,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from steper_serve.ui import ask, compare, corpus, render
+from steper_serve.ui.asking import Stops
 from steper_serve.ui.client import Corpus, Endpoint, Failed
 from steper_serve.ui.components import choices, quiet
 from steper_serve.ui.request import Ask
@@ -49,13 +50,14 @@ def create_page(
     _without_statistics()
     client = Endpoint(endpoint, key)
     default = Ask("", max_steps=max_steps, top_k=top_k)
+    stops = Stops(), Stops()
     with gr.Blocks(title="StepER Serve", analytics_enabled=False, fill_width=True) as blocks:
         light = _header()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Ask", id="ask"):
-                asking = ask.build(client, shown_url, default)
+                asking = ask.build(client, shown_url, default, stops[0])
             with gr.Tab("Compare", id="compare"):
-                comparing = compare.build(client, shown_url, default, asking.key)
+                comparing = compare.build(client, shown_url, default, asking.key, stops[1])
             with gr.Tab("Corpus", id="corpus"):
                 numbers = corpus.build(client, top_k, asking.key)
             with gr.Tab("Benchmarks", id="benchmarks") as benchmarks:
@@ -64,7 +66,7 @@ def create_page(
         blocks._queue.sleep_when_free = 0.005
         blocks._queue.progress_update_sleep_when_free = 1.0
         _open(blocks, _Door(client, default), asking, comparing, numbers, light)
-    return Shell(_mounted(blocks, client, look_seconds), client)
+    return Shell(_mounted(blocks, client, look_seconds), client, stops)
 
 
 def _without_statistics() -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import gradio as gr
 
 from steper_serve.ui import render
-from steper_serve.ui.asking import follow
+from steper_serve.ui.asking import Stops, follow
 from steper_serve.ui.client import Endpoint
 from steper_serve.ui.components import Desk, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.events import Problem
@@ -40,7 +40,7 @@ class AskTab:
         return [self.question, self.max_steps, self.top_k, self.temperature, self.seed]
 
 
-def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
+def build(endpoint: Endpoint, shown_url: str | None, default: Ask, stops: Stops) -> AskTab:
     """Lay the tab out in the Blocks that are open, and make it work."""
     with gr.Row(elem_classes="ask"):
         with gr.Column(scale=5, min_width=320, elem_classes="talk"):
@@ -92,7 +92,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask) -> AskTab:
                 label="Key of this server", type="password", visible=False, elem_id="key"
             )
     tab = AskTab(question, model, max_steps, top_k, temperature, seed, key, examples)
-    _wire(tab, _Desk(endpoint, shown_url), live, ask, stop)
+    _wire(tab, _Desk(endpoint, shown_url, stops), live, ask, stop)
     return tab
 
 

@@ -51,6 +51,11 @@ class Stops:
         if stop := self._stops.get(page):
             stop.asked.set()
 
+    def end_all(self) -> None:
+        """Stop what every page is asking."""
+        for page in list(self._stops):
+            self.end(page)
+
 
 async def follow(
     endpoint: Endpoint, asks: Sequence[Ask], stop: Stop, key: str = ""

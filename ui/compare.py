@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from steper_serve.ui import render
-from steper_serve.ui.asking import follow
+from steper_serve.ui.asking import Stops, follow
 from steper_serve.ui.client import Endpoint
 from steper_serve.ui.components import Desk, awaiting, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import Ask
@@ -25,7 +25,9 @@ class CompareTab:
     models: list[gr.Dropdown]
 
 
-def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textbox) -> CompareTab:
+def build(
+    endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textbox, stops: Stops
+) -> CompareTab:
     """Lay the tab out in the Blocks that are open, and make it work."""
     with gr.Row(elem_classes="composer top"):
         question = gr.Textbox(
@@ -63,7 +65,7 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, key: gr.Textb
                     top_k = top_k_slider(default.top_k, "Top-k", min_width=110)
                 shown.append(gr.HTML("", apply_default_css=False, elem_id=f"column-{number + 1}"))
             settings += [model, steps, top_k]
-    desk = _Desk(endpoint, shown_url)
+    desk = _Desk(endpoint, shown_url, stops)
     gr.on(
         [ask.click, question.submit],
         desk.ask,

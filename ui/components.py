@@ -49,12 +49,13 @@ class Desk:
 
     Args:
         shown_url: the endpoint's address as a browser reaches it; None is the page's own.
+        stops: of this kind of tab alone.
     """
 
-    def __init__(self, endpoint: Endpoint, shown_url: str | None) -> None:
+    def __init__(self, endpoint: Endpoint, shown_url: str | None, stops: Stops) -> None:
         self._endpoint = endpoint
         self._shown_url = shown_url
-        self._stops = Stops()
+        self._stops = stops
 
     def stop(self, request: gr.Request) -> None:
         """Stop what this page is asking."""

@@ -6,6 +6,7 @@ would never end that waited for it. What is left out: what the page has no use f
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steper_serve.ui import visitors
+from steper_serve.ui.asking import Stops
 from steper_serve.ui.client import Endpoint, Failed
 
 # Gradio evaluates templates, hence unsafe-eval; the copied commands never run here.
@@ -31,13 +33,22 @@ class Shell:
     """The page as an ASGI application; `close` lets go of everyone who looks at it.
 
     `num_asking` is how many requests are open through which pages are told what they asked for.
+
+    Args:
+        stops: what pages are asking.
     """
 
-    def __init__(self, page: ASGIApp, endpoint: Endpoint) -> None:
+    def __init__(self, page: ASGIApp, endpoint: Endpoint, stops: Iterable[Stops] = ()) -> None:
         self._page = page
         self._endpoint = endpoint
+        self._stops = tuple(stops)
         self._closing = asyncio.Event()
         self.num_asking = 0
+
+    def stop(self) -> None:
+        """Stop all that pages are asking; they are told so. In the server's own event loop."""
+        for stops in self._stops:
+            stops.end_all()
 
     def close(self) -> None:
         """End all connections to open pages. In the server's own event loop."""

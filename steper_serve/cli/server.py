@@ -5,6 +5,7 @@ What is left out: the page (ui), and what an answer is (api).
 
 import asyncio
 import logging
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 # For what is written and not yet sent when a server ends.
 _FLUSH_SECONDS = 5
+_STOP_SECONDS = 2
 _LOOK_SECONDS = 0.02
 
 
@@ -40,12 +42,17 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
     async def _last_told(self, page: "Shell") -> None:
-        """Return once pages have been told what they asked for: the endpoint is done before."""
-        now = asyncio.get_running_loop().time
-        until = now() + _FLUSH_SECONDS
-        # A second signal sets a flag of uvicorn's, which nothing can wait for.
-        while page.num_asking and not self.force_exit and now() < until:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_SECONDS)
+        """Return once pages have been told what they asked for, or that it was stopped.
+
+        An endpoint in this process is done before; another one goes on, in its own time.
+        """
+        for seconds in (_FLUSH_SECONDS, _STOP_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    # A second signal sets a flag of uvicorn's, which nothing can wait for.
+                    while page.num_asking and not self.force_exit:  # noqa: ASYNC110
+                        await asyncio.sleep(_LOOK_SECONDS)
+            page.stop()
 
 
 class AnsweringServer(Server):

@@ -4,6 +4,7 @@ Waits have generous bounds; how fast it is belongs to the benchmarks.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +13,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from steper_serve.api.app import Policy, create_app
 from steper_serve.api.keys import Keyring, make_key
+from steper_serve.cli import server
 from steper_serve.errors import EngineUnavailable
 from steper_serve.trajectory import Generate
 from steper_serve.ui.app import create_page
@@ -85,6 +87,22 @@ async def test_a_page_that_is_closed_ends_its_work(
     async with opened(browser, url) as page:
         await ask(page)
         await expect(page.locator(".thought .said")).to_have_text("The")
+    await until(lambda: actor.num_running() == 0)
+
+
+async def test_a_page_is_told_when_its_server_ends_before_the_answer(
+    browser: Browser, url: str, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `steper-serve ui` ends, of an endpoint that goes on."""
+    monkeypatch.setattr(server, "_FLUSH_SECONDS", 0.2)
+    actor.says(gate=asyncio.Event())
+    shell = create_page(f"{url}/v1")
+    async with AsyncExitStack() as stack:
+        async with on_port(shell, page=shell) as alone:
+            page = await stack.enter_async_context(opened(browser, alone))
+            await ask(page)
+            await expect(page.locator("#live .thought .said")).to_have_text("The")
+        await expect(page.locator("#live .note")).to_contain_text("Stopped")
     await until(lambda: actor.num_running() == 0)
 
 
