@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steper_serve.api import hosts
 from steper_serve.api.errors import error_response
+from steper_serve.api.hosts import check_host
 from steper_serve.api.keys import Keyring
 from steper_serve.errors import KeyMissing, KeyRefused, OriginRefused, SteperError
 
@@ -49,7 +49,7 @@ class Access:
             try:
                 headers = Headers(scope=scope)
                 if self._hosts is not None:
-                    hosts.check(headers, self._hosts)
+                    check_host(headers, self._hosts)
                 self._check_origin(headers)
                 scope.setdefault("state", {})["caller"] = self._caller(headers)
             except SteperError as error:

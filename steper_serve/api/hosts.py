@@ -19,10 +19,10 @@ from steper_serve.errors import HostRefused
 
 
 class Hosts:
-    """ASGI: `check` before an application that keeps no account of its requests, as the page.
+    """ASGI: `check_host` before an application that keeps no account of its requests, as the page.
 
     Args:
-        others: see `check`.
+        others: see `check_host`.
     """
 
     def __init__(self, app: ASGIApp, others: Collection[str] = ()) -> None:
@@ -33,7 +33,7 @@ class Hosts:
         """See ASGI."""
         if scope["type"] == "http":
             try:
-                check(Headers(scope=scope), self._others)
+                check_host(Headers(scope=scope), self._others)
             except HostRefused as error:
                 response = JSONResponse(error_json(error), error.status)
                 await response(scope, receive, send)
@@ -41,7 +41,7 @@ class Hosts:
         await self._app(scope, receive, send)
 
 
-def check(headers: Headers, others: Collection[str]) -> None:
+def check_host(headers: Headers, others: Collection[str]) -> None:
     """Return if a request asks for this machine.
 
     Args:
@@ -55,8 +55,8 @@ def check(headers: Headers, others: Collection[str]) -> None:
     name = name_in(f"//{asked}")
     if not (is_loopback(name) or name.endswith(".localhost") or name in others):
         raise HostRefused(
-            f"this server is asked as 127.0.0.1 or localhost, not as {asked[:200]!r}: name a "
-            "proxy's address by --public-url, or set keys or --allow-unauthenticated"
+            f"this server is asked as 127.0.0.1 or localhost, not as {asked[:200]!r}: behind a "
+            "proxy say --allow-unauthenticated or, to `serve`, the proxy's --public-url"
         )
 
 

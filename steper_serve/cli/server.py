@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 # For what is written and not yet sent when a server ends.
 _FLUSH_SECONDS = 5
+# For pages to be told that what they asked for was stopped.
 _STOP_SECONDS = 2
 _LOOK_SECONDS = 0.02
 
@@ -46,13 +47,16 @@ class Server(uvicorn.Server):
 
         An endpoint in this process is done before; another one goes on, in its own time.
         """
-        for seconds in (_FLUSH_SECONDS, _STOP_SECONDS):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    # A second signal sets a flag of uvicorn's, which nothing can wait for.
-                    while page.num_asking and not self.force_exit:  # noqa: ASYNC110
-                        await asyncio.sleep(_LOOK_SECONDS)
-            page.stop()
+        await self._while_asking(page, _FLUSH_SECONDS)
+        page.stop()
+        await self._while_asking(page, _STOP_SECONDS)
+
+    async def _while_asking(self, page: "Shell", seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # A second signal sets a flag of uvicorn's, which nothing can wait for.
+                while page.num_asking and not self.force_exit:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
 
 
 class AnsweringServer(Server):
