@@ -20,7 +20,7 @@ from steper_serve.ui.app import create_page
 from steper_serve.ui.request import Ask
 from tests.api.serving import QUESTION, THOUGHTS, make_loop, until
 from tests.ui.stage import Actor, by_step, on_port, site
-from tests.ui.visits import ask, insist, opened
+from tests.ui.visits import ask, compare, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -142,12 +142,6 @@ async def test_what_a_link_chose_stays_where_the_page_is_slow(browser: Browser, 
         )
         await page.wait_for_timeout(1000)
     await page.close()
-
-
-async def compare(page: Page) -> None:
-    """Compare, as soon as what was compared before has ended."""
-    await page.fill("#compare-question textarea", QUESTION)
-    await insist(page, "#column-1", lambda: page.click("#compare"))
 
 
 async def test_two_and_three_side_by_side(page: Page, actor: Actor) -> None:

@@ -7,7 +7,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.api.serving import QUESTION
 from tests.ui.stage import Actor, site
-from tests.ui.visits import ask, opened
+from tests.ui.visits import ask, compare, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -112,10 +112,7 @@ async def test_an_open_passage_stays_when_the_answer_ends(
     if tab == "Ask":
         await ask(page)
     else:
-        await page.get_by_role("tab", name=tab).click()
-        await page.locator("#compare-question textarea").fill(QUESTION)
-        await expect(page.locator("#compare")).to_be_visible()
-        await page.locator("#compare").click()
+        await compare(page)
     turn = page.locator({"Ask": "#live .turn", "Compare": "#column-1 .turn"}[tab])
     await expect(turn.locator(".thought .said")).to_have_text("The")
     await turn.locator(".found .title").focus()

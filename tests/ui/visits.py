@@ -40,6 +40,14 @@ async def ask(page: Page, question: str = QUESTION) -> None:
     await insist(page, "#live", lambda: box.press("Enter"))
 
 
+async def compare(page: Page) -> None:
+    """Compare, as soon as what was compared before has ended; returns when its turns are there."""
+    await page.get_by_role("tab", name="Compare").click()
+    box = page.locator("#compare-question textarea")
+    await box.fill(QUESTION)
+    await insist(page, "#column-1", lambda: box.press("Enter"))
+
+
 async def insist(page: Page, where: str, act: Callable[[], Awaitable[None]]) -> None:
     """Act until another turn is there: Gradio drops what comes while an event before it ends."""
     turn = page.locator(f"{where} .turn")
