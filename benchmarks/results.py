@@ -69,7 +69,7 @@ class Results:
             self.rows = {row.key: row for row in _rows(self.folder)}
             self.write_manifest()
         except BaseException:
-            self._out.__exit__(None, None, None)
+            self._out.close()
             raise
         return self
 
@@ -79,7 +79,7 @@ class Results:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._out.__exit__(kind, error, traceback)
+        self._out.close()
         if kind is None or issubclass(kind, Exception):
             self.write_manifest()
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.errors import ConfigurationError
+from steper_serve.processes import ends_with_us
 
 STUDENT = "student"
 _READY = re.compile(r"Ready after .*?: (?P<url>http://\S+/v1)")
@@ -33,13 +34,6 @@ _LAST_WORDS = 4000
 _END_SECONDS = 30
 _SETTING = "STEPER_"
 _KEPT = "STEPER_CACHE_DIR"  # where things lie is no setting of what is measured
-# Asks the kernel to end the server when the benchmark dies, and becomes the server.
-_ENDS_WITH_PARENT = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +124,6 @@ def told_by(command: Sequence[str], *, name: str, advice: str) -> dict[str, Any]
     raise ServerFailed(
         f"{name} ended with code {done.returncode}. {advice}:\n{done.stderr[-_LAST_WORDS:]}"
     )
-
-
-def ends_with_us(command: Sequence[str]) -> list[str]:
-    """`command`, so that its process ends when this one does, however that ends (Linux)."""
-    return [sys.executable, "-c", _ENDS_WITH_PARENT, *command]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import Any
 
 import click
 
-from steper_serve.benchmarks import server
+from steper_serve.processes import ends_with_us
 
 _RECIPE = """
 name = "training"
@@ -140,7 +140,7 @@ def _trl(file: Path, model: Path, trl: Path) -> float:
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
     done = subprocess.run(
-        server.ends_with_us(command),
+        ends_with_us(command),
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

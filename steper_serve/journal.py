@@ -82,7 +82,11 @@ class Appender:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # what was written stays written
+        self.close()
+
+    def close(self) -> None:
+        """Let others write; what was written stays written."""
+        with suppress(OSError):
             os.fsync(self._file.fileno())
         self._file.close()
 
@@ -106,6 +110,22 @@ class Appender:
                 "room and start the same command again."
             ) from error
         self._size += len(line)
+
+    def cut_back(self, gone: Callable[[Record], bool]) -> None:
+        """Drop the first record that is `gone`, and all after it.
+
+        Raises:
+            BadRecord: a line is not a JSON object.
+            DiskFailed: the disk refused.
+        """
+        for place, record in read_placed(self._path):
+            if gone(record):
+                try:
+                    os.truncate(self._path, place.offset)
+                except OSError as error:
+                    raise DiskFailed(f"cannot shorten {self._path}: {error}") from error
+                self._size = place.offset
+                return
 
 
 def read(file: Path) -> Iterator[tuple[int, Record]]:

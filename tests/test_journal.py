@@ -112,6 +112,19 @@ def test_two_do_not_append_at_once(tmp_path):
     assert ids(file) == ["a"]
 
 
+def test_records_are_cut_back_by_whoever_appends(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    append(file, *({"id": id} for id in "abc"))
+    with Appender(file) as out:
+        out.cut_back(lambda row: row["id"] == "b")
+        assert ids(file) == ["a"]
+        with pytest.raises(DiskFailed, match="another process"), Appender(file):
+            pass
+        out.append({"id": "d"})
+        out.cut_back(lambda row: row["id"] == "z")
+    assert ids(file) == ["a", "d"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [("{not json}", r"line 2 is not JSON"), ("[]", r"line 2 is not a JSON object")],

@@ -19,7 +19,7 @@ ROWS = [
     ["evaluation", "questions"],
     ["drivers", "loop", "trace", "crew"],
     ["strategies", "retrieval", "generation", "corpus", "fictional", "plots"],
-    ["trajectory", "answers", "errors", "journal"],
+    ["trajectory", "answers", "errors", "journal", "processes"],
 ]
 # Rooms that a module is in although its name is another.
 ALSO = {"settings": "cli", "__main__": "cli"}

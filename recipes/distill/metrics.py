@@ -5,7 +5,6 @@ logs/tensorboard/           the same figures
 logs/normalised_sigma.svg   at the end, where weights were learned
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,8 +59,7 @@ class Log:
 
     def __init__(self, folder: Path, start: int) -> None:
         self._folder = folder
-        cut_back(folder, start)
-        self._file = Appender(folder / FILE)
+        self._file = appended(folder, start)
         self._told = f"the TensorBoard log in {folder}"
         with saving(self._told):
             self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
@@ -70,7 +68,7 @@ class Log:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._file.__exit__(*error)
+        self._file.close()
         self._board.close()
 
     def write(self, metrics: StepMetrics) -> None:
@@ -102,10 +100,19 @@ def read(folder: Path) -> Sequence[Mapping[str, Any]]:
     return [line for _, line in journal.read(folder / FILE)]
 
 
-def cut_back(folder: Path, step: int) -> None:
-    """Drop what was logged beyond a step, from which a killed run goes on."""
-    kept = (json.dumps(line) + "\n" for line in read(folder) if line["step"] <= step)
-    journal.write_lines(folder / FILE, kept)
+def appended(folder: Path, step: int) -> Appender:
+    """A log to append to, without what a killed run told of steps beyond `step`, where it goes on.
+
+    Raises:
+        DiskFailed: the disk refused, or another process writes this log, so trains this model.
+    """
+    file = Appender(folder / FILE)
+    try:
+        file.cut_back(lambda line: line["step"] > step)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -158,8 +158,7 @@ class _Training:
         """What the leader tells its steps to, without those beyond the last checkpoint."""
         if not self._leads:
             return nullcontext()
-        metrics.cut_back(self._folder, self._num_steps)
-        return Appender(self._folder / metrics.FILE)
+        return metrics.appended(self._folder, self._num_steps)
 
     def _step(self, rows: list[Row]) -> dict[str, float]:
         num_samples = max(1, sum(sum(row.counts) for row in rows))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steper_serve.errors import ConfigurationError
+from steper_serve.processes import ends_with_us
 from steper_serve.recipes.distill import chain, compare, evaluate, manifest, rollout
 from steper_serve.recipes.distill import filter as filtering
 from steper_serve.recipes.distill.config import Config
@@ -80,7 +81,7 @@ def run_train(
     """Stage 4: every student with each of its seeds, or the one named.
 
     Each is trained by a process of its own, which leaves nothing behind in this one (memory of a
-    GPU, process groups); where there are several GPUs, by one for each.
+    GPU, process groups) and ends with it; where there are several GPUs, by one for each.
 
     Raises:
         ConfigurationError: there is no such student, or it has no such seed.
@@ -93,7 +94,7 @@ def run_train(
             _tell_if_stale(config, name, folder, done)
             continue
         command = [*_trainer(), str(file), "--student", name, "--seed", str(number)]
-        code = subprocess.run(command, check=False).returncode  # noqa: S603
+        code = subprocess.run(ends_with_us(command), check=False).returncode  # noqa: S603
         if code:
             raise TrainingEnded(
                 f"the training of {folder.name} ended with {_how(code)}: see above. Start the "

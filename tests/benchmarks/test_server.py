@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -16,6 +15,7 @@ from steper_serve.benchmarks import server
 from steper_serve.benchmarks.failures import ServerFailed
 from steper_serve.benchmarks.server import Served, all_served, started
 from steper_serve.errors import ConfigurationError
+from tests.living import alive, wait_until
 
 ROOT = Path(__file__).parents[2]
 SAYS = """
@@ -52,18 +52,6 @@ with started({SERVER!r}) as url:
     print(url, flush=True)
     sys.stdin.read()
 """
-
-
-def alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
 
 
 def pid_of(url: str) -> int:

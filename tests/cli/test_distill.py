@@ -10,10 +10,12 @@ from click.testing import CliRunner
 from steper_serve.cli import distill as cli
 from steper_serve.cli import main
 from steper_serve.errors import ConfigurationError
+from steper_serve.processes import ends_with_us
 from steper_serve.recipes.distill import manifest, stages
 from steper_serve.recipes.distill.config import load
 from steper_serve.recipes.distill.manifest import Manifest
 from steper_serve.recipes.distill.sections import EndpointConfig, ModelConfig
+from tests.living import alive, wait_until
 from tests.recipes.worlds import write_world
 
 RECIPE = """
@@ -113,11 +115,34 @@ def test_each_student_is_trained_by_a_process_of_its_own(recipe, monkeypatch):
     assert invoke("train", recipe).exit_code == 0
     module = "steper_serve.recipes.distill.train"
     expected = [sys.executable, "-m", module, str(recipe), "--student", "steper", "--seed", "1"]
-    assert trained.commands == [expected]
+    assert trained.commands == [ends_with_us(expected)]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     assert invoke("train", recipe, "--student", "steper").exit_code == 0
-    assert trained.commands[1][0].endswith("/deepspeed")
-    assert trained.commands[1][1:3] == ["--module", module]
+    _, _, _, launcher, *rest = trained.commands[1]
+    assert launcher.endswith("/deepspeed")
+    assert rest[:2] == ["--module", module]
+
+
+TRAINS = """
+import sys
+from pathlib import Path
+from steper_serve.recipes.distill import config, stages
+
+says = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+stages._trainer = lambda: [sys.executable, "-c", says]
+file = Path(sys.argv[1])
+stages.run_train(config.load(file), file)
+"""
+
+
+def test_a_trainer_ends_with_the_command_that_is_killed(recipe):
+    command = [sys.executable, "-c", TRAINS, str(recipe)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        trainer = int(killed.stdout.readline())
+        assert alive(trainer)
+        killed.kill()
+        killed.stdout.close()
+    wait_until(lambda: not alive(trainer))
 
 
 def test_a_training_that_ends_early_says_what_to_do(recipe, monkeypatch):

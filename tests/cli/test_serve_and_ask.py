@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Semaphore
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from tests.bundled import QUESTIONS, bundled_server
+from tests.living import alive, wait_until
 
 QUESTION = QUESTIONS[0].question
 
@@ -38,7 +38,7 @@ def test_serve_answers_and_ends_on_sigterm() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert engine
-    assert _all_end(engine)
+    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
 
 
 @pytest.mark.engine
@@ -47,20 +47,19 @@ def test_a_killed_server_leaves_no_engine_behind() -> None:
         engine = _children(process.pid)
         process.kill()
     assert engine
-    assert _all_end(engine)
+    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
 
 
 @pytest.mark.engine
 def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None:
     command = [sys.executable, "-m", "steper_serve", "serve", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (engine := _engine_cores(process.pid)) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: _engine_cores(process.pid))
+        engine = _engine_cores(process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert engine
-    assert _all_end(engine)
+    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
 
 
 @pytest.mark.engine
@@ -99,28 +98,15 @@ def test_a_server_whose_engine_is_killed_under_load_ends_and_says_why() -> None:
     assert codes <= {(503, "engine_unavailable"), (503, "server_draining")}
 
 
-def _engine_cores(pid: int) -> list[str]:
+def _engine_cores(pid: int) -> list[int]:
     """Children of a process that Python has spawned for work, not to track resources."""
     lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in _children(pid)}
     return [child for child, line in lines.items() if b"spawn_main" in line or b"VLLM" in line]
 
 
-def _children(pid: int) -> list[str]:
+def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [child for task in tasks for child in task.read_text().split()]
-
-
-def _all_end(pids: list[str]) -> bool:
-    """Whether they are gone soon; a child notices a moment later that its parent is."""
-    deadline = time.monotonic() + 30
-    while any(map(_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return not any(map(_alive, pids))
-
-
-def _alive(pid: str) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 @pytest.mark.engine

@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from steper_serve.errors import ConfigurationError
 from steper_serve.generation.model_format import load_format
-from steper_serve.recipes.distill import precision, students
+from steper_serve.journal import Appender
+from steper_serve.recipes.distill import metrics, precision, students
 from steper_serve.recipes.distill.batches import KINDS, Batches, Sample, collate, pack
 from steper_serve.recipes.distill.config import Config
 from steper_serve.recipes.distill.failures import BadRecord, StageMissing
@@ -262,6 +263,19 @@ def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, folder, model):
             assert column(tmp_path, name, field) == pytest.approx(expected, rel=1e-5), field
         assert curve(tmp_path, name)[-1]["sigma"] == pytest.approx(curve(folder, name)[-1]["sigma"])
         assert not logs[0].parents[1].joinpath("checkpoints").exists()
+
+
+def test_a_student_is_trained_by_one_process_at_a_time(tmp_path, model):
+    file = prepare(tmp_path, model, "run")
+    log = tmp_path / "run" / "students" / "s-seed0" / "logs" / "metrics.jsonl"
+    with Appender(log) as first:
+        first.append({"step": 1})
+        second = start([file])
+        said, _ = second.communicate(timeout=240)
+        first.append({"step": 2})
+    assert second.returncode != 0
+    assert f"another process is writing {log}: let it end first" in said
+    assert [line["step"] for line in metrics.read(log.parent)] == [1, 2]
 
 
 @pytest.mark.parametrize("run", ["zero-0", "zero-3", "lora"])

@@ -1,12 +1,12 @@
-"""Reading: how often a model finds what one question asks for among passages that searches found.
+"""How often a model finds what one question asks for among passages that searches found.
 
-    python -m steper_serve.benchmarks.reading recipes/distill/assets/student-base --world 200
+    python -m steper_serve.recipes.distill.comprehension MODEL --world 200
 
-For models that `distill pretrain` teaches to read (steper_serve/recipes/distill/readings.py), in an
-invented world that they have not read of. A question is for a fact of what it names, for a fact of
-what it describes, or for one that no passage tells, so that the answer is that it is still to be
-found. An answer is right where greedy decoding writes the expected sentence and ends; one that
-states the fact in other words is not. What is left out: several steps, and any engine.
+For models that `pretrain` teaches to read (readings.py), in an invented world that they have not
+read of. A question is for a fact of what it names, for one of what it describes, or for what no
+passage tells, so that it is to be said that this is still to be found. An answer is right where
+greedy decoding writes the expected sentence and ends; one that states the fact in other words is
+not. What is left out: several steps, and any engine.
 """
 
 import json
