@@ -16,7 +16,7 @@ from opentelemetry.trace import Tracer
 from starlette.middleware.cors import CORSMiddleware
 
 import steper_serve
-from steper_serve.api import chat, errors, health, metrics, passages, raw
+from steper_serve.api import chat, document, errors, health, metrics, passages, raw
 from steper_serve.api.access import Access, as_browsers_write, caller_of
 from steper_serve.api.account import account_of
 from steper_serve.api.admission import Admission
@@ -109,7 +109,11 @@ def create_app(
     """
     # No /docs: its page runs scripts of another server's, where readers keep their keys.
     app = FastAPI(
-        title="StepER Serve", version=steper_serve.__version__, docs_url=None, redoc_url=None
+        title="StepER Serve",
+        version=steper_serve.__version__,
+        docs_url=None,
+        redoc_url=None,
+        responses=document.RESPONSES,
     )
     created = int(time.time())
     admission, counted = admission or Admission(), Metrics()
@@ -154,6 +158,7 @@ def create_app(
             raise ModelNotFound(f"there is no model {id!r}; there are {', '.join(MODELS)}")
         return _model(id, created, loop)
 
+    document.tell(app, policy.limits)
     return app
 
 

@@ -90,9 +90,7 @@ class SteperOptions(BaseModel):
     strategy: str | None = None
     max_steps: Annotated[int, Field(ge=MAX_STEPS[0], le=MAX_STEPS[1], strict=True)] | None = None
     top_k: Annotated[int, Field(ge=TOP_K[0], le=TOP_K[1], strict=True)] | None = None
-    max_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False, strict=True)] | None = (
-        None
-    )
+    max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
 
 
 class ChatRequest(BaseModel):

@@ -87,7 +87,7 @@ async def test_no_request_is_a_failure(mode: str) -> None:
 
 
 async def test_well_formed_questions_are_answered() -> None:
-    """Not all are: more tokens than there may be, say, are refused by no schema."""
+    """Not all are: no schema tells what goes with what, and 1.0 is an integer to some."""
     async with served(make_loop(ScriptedModel(by_step)), policy=POLICY) as url:
         statuses = await asyncio.to_thread(_fuzz, url, "POSITIVE", _of_questions)
     assert statuses[200] >= 20
