@@ -28,6 +28,8 @@ def table(config: Config, first: str, second: str) -> str:
     """
     subjects = {s.name: s for s in evaluate.chosen_subjects(config, [first, second])}
     one, other = (evaluate.trials_of(config, subjects[name]) for name in (first, second))
+    for trial in (*one, *other):
+        _check_answered(config, trial)
     found = {(t.dev.name, t.step_end): t for t in other}
     pairs = [(a, b) for a in one if (b := found.get((a.dev.name, a.step_end)))]
     head = (f"{first} − {second}", "questions", *_SCORES.values())
@@ -38,17 +40,25 @@ def _rows(config: Config, pairs: Sequence[tuple[Trial, Trial]]) -> Iterator[tupl
     for trials in pairs:
         dev, end = trials[0].dev, trials[0].step_end
         asked = questions.drawn(datasets.read_questions(config, dev), config.evaluate.limit)
-        for trial in trials:
-            if not evaluate.is_answered(config, trial):
-                raise StageMissing(
-                    f"{trial.name} has not been evaluated here, and its answers are compared: run "
-                    f"`steper-serve distill evaluate … --model {trial.model}` first"
-                )
         one, other = (evaluate.scores_of(config, trial, asked) for trial in trials)
         both = list(zip(one, other, strict=True))
         for name, group in _groups(both):
             ahead = (_ahead(group, score) for score in _SCORES)
             yield f"{end}, {dev.name}{name}", f"{len(group)}", *ahead
+
+
+def _check_answered(config: Config, trial: Trial) -> None:
+    if evaluate.is_answered(config, trial):
+        return
+    first = f"run `steper-serve distill evaluate … --model {trial.model}` first"
+    if evaluate.is_told(config, trial):
+        first = (
+            f"{config.evaluate.made} has its summary alone. Train the model here, or leave `made` "
+            f"out of [evaluate] where nothing is to be trained; then {first}"
+        )
+    raise StageMissing(
+        f"{trial.name} has not been evaluated here, and its answers are compared: {first}"
+    )
 
 
 def _groups(

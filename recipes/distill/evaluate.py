@@ -217,6 +217,11 @@ def is_answered(config: Config, trial: Trial) -> bool:
     return _read(file_of(config, trial), trial) is not None
 
 
+def is_told(config: Config, trial: Trial) -> bool:
+    """Whether there is a summary of an evaluation, made here or bundled."""
+    return _finished(config, trial) is not None
+
+
 def scores_of(config: Config, trial: Trial, asked: Sequence[Question]) -> list[Score]:
     """The scores of all questions, from their trajectories on disk; a failed one scores 0."""
     file = file_of(config, trial).with_suffix(".jsonl")

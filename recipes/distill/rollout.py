@@ -95,6 +95,7 @@ async def run(config: Config, open_model: OpenModel, *, retry_failed: bool = Fal
     if done and not (retry_failed and _num_failed(done)):
         return done
     start = time.perf_counter()
+    print(f"rollout: {len(config.datasets)} datasets to read and to index")
     teacher = models.resolved(config, config.teacher)
     few_shot = few_shot_prompts(teacher.prompts)
     sources = [  # before a teacher is started for nothing

@@ -51,7 +51,12 @@ def run_pretrain(config: Config, model: str | None = None) -> None:
 
     for name in names:
         before = manifest.read(config.out / "pretrain" / name)
-        _tell(f"pretrain {name}", pretrain.run(config, name), before)
+        copied = None if chain.is_there(config, name) else chain.made_before(config, name)
+        made = pretrain.run(config, name)
+        if copied is None:
+            _tell(f"pretrain {name}", made, before)
+        else:
+            print(f"pretrain {name}: copied from {copied}, where it took {_took(made)}")
 
 
 def run_rollout(config: Config, open_model: OpenModel, *, retry_failed: bool = False) -> None:
@@ -160,5 +165,9 @@ def _tell(stage: str, made: Manifest, before: Manifest | None) -> None:
     if made == before:
         print(f"{stage}: finished before under this configuration; skipped")
         return
+    print(f"{stage}: finished in {_took(made)}")
+
+
+def _took(made: Manifest) -> str:
     tokens = f", {made.tokens:,} tokens" if made.tokens else ""
-    print(f"{stage}: finished in {made.seconds:,.0f} s{tokens}")
+    return f"{made.seconds:,.0f} s{tokens}"

@@ -47,6 +47,7 @@ from steper_serve.recipes.distill.sections import TrainConfig
 
 # From which the tokens of a run are foretold.
 _BATCHES_LOOKED_AT = 32
+_SECONDS_BETWEEN_LINES = 60  # of progress, where it is told to no terminal
 
 
 class TrainingFailed(SteperError):
@@ -148,7 +149,14 @@ def _train(job: Job, deepspeed: Any, batches: Batches, objective: Objective) -> 
     progress = _resumed(checkpoints, deepspeed, objective)
     first = dist.get_rank() == 0
     with Log(job.folder / "logs", progress.step) if first else nullcontext() as log:
-        shown = tqdm(total=100, desc=job.folder.name, unit="%", disable=None if first else True)
+        shown = tqdm(
+            total=1.0,
+            initial=progress.share(job.train, batches),
+            desc=job.folder.name,
+            bar_format="{desc}: {percentage:.1f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            mininterval=0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            disable=not first,
+        )
         for batch in _remaining(job.train, batches, progress):
             start, before = time.perf_counter(), progress.share(job.train, batches)
             progress.step += 1
@@ -165,7 +173,7 @@ def _train(job: Job, deepspeed: Any, batches: Batches, objective: Objective) -> 
             if log:
                 log.write(told)
                 shown.set_postfix_str(f"loss {told.loss:.3f}", refresh=False)
-                shown.update(100 * (after - before))
+                shown.update(after - before)
             if progress.step % job.train.save_every == 0:
                 state = {"progress": asdict(progress), "objective": objective.state_dict()}
                 checkpoints.save(deepspeed, progress.step, state)

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from steper_serve.cli.options import loop_options, model_options, settings_from
-from steper_serve.cli.wiring import open_loop
+from steper_serve.cli.wiring import model_name, open_loop
 from steper_serve.drivers import Event, Found, Generated, Searching, Wrote
 from steper_serve.errors import InvalidRequest
 from steper_serve.loop import Ask
@@ -39,6 +39,7 @@ def ask(question: str, as_json: bool, trace: bool, **flags: Any) -> None:
 
 
 async def _ask(settings: Settings, question: str, as_json: bool, trace: bool) -> Trajectory:
+    click.echo(f"Loading {model_name(settings)} …", err=True)
     async with open_loop(settings) as loop:
         start = time.perf_counter()
         clockwork, show = Clockwork(), Show(sys.stdout, trace)

@@ -161,5 +161,6 @@ def _recipe(file: Path) -> "Iterator[tuple[Config, Any]]":
             raise
         raise ConfigurationError(
             f"`steper-serve distill` needs {error.name}, which is not installed: install the "
-            "extra `train` (pip install 'steper-serve[train]')"
+            "extra `train` (`make distill` does in a checkout, elsewhere pip install "
+            "'steper-serve[train]')"
         ) from error

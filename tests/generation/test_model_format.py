@@ -36,7 +36,7 @@ def load(model: Path, **options: Any) -> PromptFormat:
 
 def test_the_bundled_student_gets_its_bare_prompt(student: Path) -> None:
     format = load(student)
-    assert format.strategies == ("ircot", "single", "direct")
+    assert format.strategies == ("ircot", "single")
     assert (format.instruction, format.few_shot, format.step_end) == ("", False, "eos")
     assert format.chat is None
     assert format.max_prompt_tokens == 1900

@@ -43,3 +43,15 @@ async def test_what_was_not_answered_here_is_named(tmp_path):
     await evaluate.run(config, Opener(), only=[NAMES[0]])
     with pytest.raises(StageMissing, match=r"vanilla-seed0-eos-dev has not been .*--model vanilla"):
         compare.table(config, *NAMES)
+
+
+async def test_where_a_summary_alone_is_bundled_it_says_what_to_do(tmp_path):
+    whole = recipe(tmp_path)
+    await evaluate.run(whole, Opener())
+    made = {"made": (whole.out / "evaluations").rename(tmp_path / "bundled")}
+    (whole.out / "students" / "steper-seed0" / "manifest.json").unlink()
+    config = whole.model_copy(update={"evaluate": whole.evaluate.model_copy(update=made)})
+    with pytest.raises(
+        StageMissing, match=r"bundled has its summary alone.*leave `made`"
+    ):
+        compare.table(config, "steper-seed0", "steper-seed0")
