@@ -51,7 +51,5 @@ async def test_where_a_summary_alone_is_bundled_it_says_what_to_do(tmp_path):
     made = {"made": (whole.out / "evaluations").rename(tmp_path / "bundled")}
     (whole.out / "students" / "steper-seed0" / "manifest.json").unlink()
     config = whole.model_copy(update={"evaluate": whole.evaluate.model_copy(update=made)})
-    with pytest.raises(
-        StageMissing, match=r"bundled has its summary alone.*leave `made`"
-    ):
+    with pytest.raises(StageMissing, match=r"bundled has its summary alone.*leave `made`"):
         compare.table(config, "steper-seed0", "steper-seed0")
