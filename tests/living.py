@@ -11,9 +11,9 @@ def alive(pid: int) -> bool:
     return status.exists() and "State:\tZ" not in status.read_text()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Return as soon as it holds, within a minute."""
-    deadline = time.monotonic() + 60
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Return as soon as it holds, within so long."""
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert condition()

@@ -38,7 +38,7 @@ def test_serve_answers_and_ends_on_sigterm() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert engine
-    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
+    _wait_for_the_end_of(engine)
 
 
 @pytest.mark.engine
@@ -47,7 +47,7 @@ def test_a_killed_server_leaves_no_engine_behind() -> None:
         engine = _children(process.pid)
         process.kill()
     assert engine
-    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
+    _wait_for_the_end_of(engine)
 
 
 @pytest.mark.engine
@@ -59,7 +59,7 @@ def test_a_server_that_is_ended_while_it_loads_leaves_no_engine_behind() -> None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert engine
-    wait_until(lambda: not any(map(alive, engine)))  # a child sees late that its parent is gone
+    _wait_for_the_end_of(engine)
 
 
 @pytest.mark.engine
@@ -107,6 +107,11 @@ def _engine_cores(pid: int) -> list[int]:
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _wait_for_the_end_of(pids: list[int]) -> None:
+    """A child notices a moment later that its parent is gone."""
+    wait_until(lambda: not any(map(alive, pids)), seconds=30)
 
 
 @pytest.mark.engine
