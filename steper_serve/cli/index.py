@@ -99,7 +99,7 @@ def _write(
         _tell_what_is_passed_over(folder)
     begin = time.perf_counter()
     stream = chain.from_iterable(corpus.read(each) for each in corpora)
-    with tqdm(unit=" documents", unit_scale=True) as bar:
+    with tqdm(unit=" documents", unit_scale=True, delay=0.1) as bar:
         info = write(_shown(stream, bar.update), target)
         num = bar.n
     seconds = time.perf_counter() - begin

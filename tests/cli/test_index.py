@@ -39,9 +39,15 @@ def test_build_says_what_it_did(folder: Path) -> None:
     assert "documents/s" in result.stdout
     assert "index holds 8, 0.0 MB; self-check passed" in result.stdout
     assert "passed over what is no .txt, .md or .pdf file: 1 .png, 1 .docx" in result.stderr
-    assert "documents/s" in result.stderr
     retriever = bm25.Bm25Retriever.open(folder / "index")
     assert retriever.passage("a.md#1").title == "Alpha"
+
+
+def test_a_corpus_that_is_not_there_is_all_that_is_told(folder: Path) -> None:
+    result = call("build", folder / "absent.jsonl", "--out", folder / "index")
+    assert isinstance(result.exception, CorpusError)
+    assert "absent.jsonl does not exist" in str(result.exception)
+    assert result.stderr == ""
 
 
 def test_info_is_for_people_or_for_programs(folder: Path) -> None:
