@@ -116,7 +116,7 @@ def of_trainings(recipes: Sequence[Path]) -> Gathered:
         ConfigurationError: none of its students learned it.
         BadRecord: a log cannot be read.
     """
-    return Gathered(trainings=[each for folder in recipes for each in recipe.sigmas(folder)])
+    return Gathered(trainings=recipe.sigmas(recipes))
 
 
 def _drawn(rows: Sequence[Row], limit: int) -> list[Row]:

@@ -12,7 +12,7 @@ Students that differ in their seed alone are one subject. What is left out: writ
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,20 +64,26 @@ def subjects(folder: Path) -> list[Subject]:
     return list(together.values())
 
 
-def sigmas(folder: Path) -> list[Sigmas]:
-    """The trainings of a recipe in which σ was learned.
+def sigmas(folders: Sequence[Path]) -> list[Sigmas]:
+    """The trainings of some recipes in which σ was learned.
 
     Raises:
         ConfigurationError: there is none.
         BadRecord: a log holds something else; names file and line.
     """
-    found = [_sigmas(folder, file) for file in _files(folder / "students", "*/logs/metrics.jsonl")]
-    if not any(each.steps for each in found):
+    found = [
+        _sigmas(folder, file)
+        for folder in folders
+        for file in _files(folder / "students", "*/logs/metrics.jsonl")
+    ]
+    learned = [each for each in found if each.steps]
+    if not learned:
+        where = ", ".join(map(str, folders))
         raise ConfigurationError(
-            f"{folder} holds no training with learned σ (students/*/logs/metrics.jsonl): only "
-            '`weighting = "difficulty"` has one'
+            f"no training with learned σ (students/*/logs/metrics.jsonl) in {where}: "
+            'only `weighting = "difficulty"` has one'
         )
-    return [each for each in found if each.steps]
+    return learned
 
 
 def gold_questions(folder: Path, dataset: str) -> list[Question]:

@@ -117,7 +117,7 @@ def accuracy(folder: Path, **flags: Any) -> None:
 @asked
 @click.option("--concurrency", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--warmup", type=click.IntRange(min=0), default=8, show_default=True)
-@click.option("--repetitions", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--repeat", "repetitions", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--score",
     type=click.Choice(["em", "f1", "acc"]),

@@ -3,13 +3,12 @@
 What is left out: what is measured and how (benchmarks.load, sweep, replay).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from steper_serve.cli.bench import asked, plan_of, results_of
+from steper_serve.cli.bench import asked, plan_of, results_of, say
 from steper_serve.cli.bench_sweep import alone, concurrency_option, numbers_of, swept, tell
 from steper_serve.cli.wiring import open_loop
 from steper_serve.errors import ConfigurationError
@@ -50,10 +49,7 @@ def load(
         told = loads.find(found, list(results.rows.values()))
     if drawn := loads.plot(told):
         journal.write_text(folder / "load.svg", plots.standalone(drawn))
-    for table in loads.tables(told):
-        click.echo(f"{table.text()}\n")
-    for line in loads.lines(told):
-        click.echo(json.dumps(line, ensure_ascii=False))
+    say(loads.tables(told), loads.lines(told))
 
 
 @click.command(hidden=True)

@@ -11,7 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+from steper_serve.benchmarks import machine
 from steper_serve.errors import EngineFailed
 from steper_serve.generation.scripted import ScriptedModel
 from tests.api.serving import served
@@ -298,6 +300,15 @@ async def test_a_folder_belongs_to_one_benchmark(world, tmp_path):
         done = await bench("latency", *command)
     assert done.exit_code == 1
     assert "holds results of `bench accuracy`: give another --out" in done.stderr
+
+
+def test_a_machine_is_told_with_what_its_speed_hangs_on(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    told = machine.describe()
+    assert "OMP_WAIT_POLICY=passive" in told["threads"]
+    assert ("avx2" in told["cpu_features"]) == torch.cpu._is_avx2_supported()
+    assert ("avx512f" in told["cpu_features"]) == torch.cpu._is_avx512_supported()
+    assert ("avx512_bf16" in told["cpu_features"]) == torch.cpu._is_avx512_bf16_supported()
 
 
 def test_the_command_line_loads_no_benchmark():

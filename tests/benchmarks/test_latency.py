@@ -126,7 +126,7 @@ async def test_the_command_times_what_it_scores(tmp_path):
         done = await bench(
             *("latency", world, "--endpoint", f"here={url}/v1", "--out", out, "--warmup", 3),
             *("--max-steps", 1, "--max-steps", 3, "--limit", 5, "--parameters", "here=4.5M"),
-            *("--repetitions", 2, "--score", "em"),
+            *("--repeat", 2, "--score", "em"),
         )
     assert len(rows(out)) == 2 * 2 * 5
     # Two generations a question, the answer forced or not; each of the four batches warms up.

@@ -25,7 +25,7 @@ from steper_serve.retrieval import bm25
 from steper_serve.retrieval.bm25 import Bm25Retriever
 from tests.api.serving import served
 from tests.benchmarks.engines import Alone
-from tests.benchmarks.worlds import bench, rows, write_dataset
+from tests.benchmarks.worlds import bench, last_line, rows, write_dataset
 from tests.recipes.worlds import loop, question, reason
 
 CELL = Cell("d", "", "here", "", (), "steper", None, None, None, streamed=True, concurrency=8)
@@ -193,7 +193,7 @@ async def test_each_cell_has_a_server_a_replay_and_a_line(servers, tmp_path):
     flags = ("--enforce-eager", "--no-page", "--max-running=512", "--log-format=json")
     done = await bench(*command(tmp_path, *(f"--serve-flag={flag}" for flag in flags)))
     assert done.exit_code == 0, done.output
-    one, three = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    one, three = last_line(done)
     assert (one["concurrency"], three["concurrency"]) == (1, 3)
     wanted = ("answers_per_second", "p50_seconds", "p95_seconds", "first_byte_p50_seconds")
     assert one["first_byte_p50_seconds"] <= one["first_thought_p50_seconds"] <= one["p50_seconds"]
@@ -242,7 +242,7 @@ async def test_warming_up_asks_what_is_not_measured(servers, tmp_path):
 
 async def test_an_endpoint_has_no_replay(servers, tmp_path):
     done = await bench(*command(tmp_path, "--endpoint", f"here={servers.url}/v1", "--whole"))
-    line = json.loads(done.stdout.splitlines()[-1])
+    line = last_line(done)[-1]
     assert (line["replay_ratio"], line["streamed"]) == (None, False)
     assert line["first_byte_p50_seconds"] > 0
     assert "or one at an --endpoint, has no replay" in done.stdout
@@ -258,14 +258,14 @@ async def test_errors_are_counted_and_leave_no_ratio(servers, tmp_path):
     options = ("--concurrency", 2, "--repeat", 1, "--warmup", 1)
     world, out = tmp_path / "world", tmp_path / "o"
     done = await bench("load", world, "--out", out, *options)
-    line = json.loads(done.stdout.splitlines()[-1])
+    line = last_line(done)
     assert (line["errors"], line["replay_ratio"]) == (1, None)
     assert len(rows(out)) == 11
     servers.model._respond = reason
     again = await bench("load", world, "--out", out, *options)
     assert again.stdout == done.stdout
     mended = await bench("load", world, "--out", out, *options, "--retry-failed")
-    line = json.loads(mended.stdout.splitlines()[-1])
+    line = last_line(mended)
     assert line["errors"] == 0
     assert line["replay_ratio"] > 0
 

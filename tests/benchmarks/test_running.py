@@ -63,7 +63,7 @@ async def test_time_needs_a_server_for_each_cell_and_repetition(worlds, tmp_path
         command = ("latency", worlds[0], "--out", tmp_path / "o", "--warmup", 0)
         last_line(await bench(*command, "--max-steps", 3))
         assert len(started.all) == 1
-        last_line(await bench(*command, "--max-steps", 3, "--max-steps", 4, "--repetitions", 2))
+        last_line(await bench(*command, "--max-steps", 3, "--max-steps", 4, "--repeat", 2))
     assert len(started.all) == 4
     assert len(rows(tmp_path / "o")) == 4 * 3
 

@@ -43,6 +43,15 @@ def test_build_says_what_it_did(folder: Path) -> None:
     assert retriever.passage("a.md#1").title == "Alpha"
 
 
+def test_a_build_that_takes_long_shows_how_far_it_is(folder: Path) -> None:
+    with (folder / "long.jsonl").open("w") as file:
+        for n in range(20_000):
+            file.write(json.dumps({"id": f"p{n}", "title": f"Title {n}", "text": "Text."}) + "\n")
+    result = call("build", folder / "long.jsonl", "--out", folder / "index")
+    assert result.exit_code == 0
+    assert "20.0k documents" in result.stderr
+
+
 def test_a_corpus_that_is_not_there_is_all_that_is_told(folder: Path) -> None:
     result = call("build", folder / "absent.jsonl", "--out", folder / "index")
     assert isinstance(result.exception, CorpusError)
