@@ -41,5 +41,7 @@ async def test_it_thinks_what_our_loop_thinks_as_long_as_the_prompts_are_the_sam
             assert first["completions"][0]["num_prompt_tokens"] == tokens
             assert [p["id"] for p in first["passages"]] == [p.id for p in ours.passages]
             assert all(step["passages"] and step["thought"] for step in others)
-            assert trace["read_by_us"] == trace["answer"].rstrip(".")
+            # Where no answer is flagged FlashRAG takes all that was written for one.
+            answered = trace["stop_reason"] == "answer"
+            assert trace["read_by_us"] == (trace["answer"].rstrip(".") if answered else "")
     assert engine.num_running() == 0
