@@ -22,9 +22,10 @@ _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--forma
 
 def describe() -> dict[str, Any]:
     """Processor, cores, memory, GPUs, system, versions, and how busy it is at this moment."""
+    flags = _of_cpu("flags").split()
     return {
         "cpu": _of_cpu("model name") or platform.processor() or platform.machine(),
-        "cpu_features": [name for name in _FEATURES if name in _of_cpu("flags").split()],
+        "cpu_features": [name for name in _FEATURES if name in flags],
         "threads": [f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ],
         "num_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "num_cores_of_machine": os.cpu_count(),

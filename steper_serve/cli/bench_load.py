@@ -42,7 +42,7 @@ def load(
     from steper_serve.benchmarks.sweep import Sweep, measure
 
     numbers = numbers_of(concurrency, flags)
-    plan = plan_of({**flags, "repetitions": flags["repeat"], "concurrency": 1}, folder, timed=True)
+    plan = plan_of({**flags, "concurrency": 1}, folder, timed=True)
     given = {**flags, "concurrency": numbers, "streamed": streamed, "replay": replay}
     with results_of(folder, "load", given) as results:
         found = measure(Sweep(plan, numbers, streamed, replay), results, folder)

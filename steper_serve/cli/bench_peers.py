@@ -59,7 +59,7 @@ def peers(
         raise ConfigurationError(f"`bench peers` has no use for {unfit[0]}; leave it out")
     numbers = numbers_of(concurrency, flags)
     found = peers_in(flashrag or [settings_from({}).cache_dir / "flashrag"])
-    given = {**flags, "repetitions": flags["repeat"], "concurrency": 1, "strategies": ("ircot",)}
+    given = {**flags, "concurrency": 1, "strategies": ("ircot",)}
     plan = plan_of(given, folder, timed=True)
     told = {"flashrag": [str(peer.folder) for peer in found], "concurrency": numbers}
     with results_of(folder, "peers", {**flags, **told, "streamed": streamed}) as results:

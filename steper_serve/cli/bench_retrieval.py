@@ -46,7 +46,7 @@ _LEAST_PASSAGES = 100
     show_default=True,
     help="Most questions a dataset (a random sample).",
 )
-@click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--repeat", "repetitions", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--bm25s-limit",
     type=click.IntRange(min=1),
@@ -82,7 +82,7 @@ def retrieval(datasets: tuple[str, ...], folder: Path, **flags: Any) -> None:
         engines=tuple(dict.fromkeys(engines)),
         top_k=flags["top_k"],
         num_queries=flags["queries"],
-        repetitions=flags["repeat"],
+        repetitions=flags["repetitions"],
         most_documents=flags["bm25s_limit"],
     )
     with results_of(folder, "retrieval", {"datasets": sources, **flags}) as results:

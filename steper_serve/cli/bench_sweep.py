@@ -32,7 +32,9 @@ _SWEPT = (
         help="Questions before each cell, not measured in any (default: as many as are in flight "
         "at most, at least 8).",
     ),
-    click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True),
+    click.option(
+        "--repeat", "repetitions", type=click.IntRange(min=1), default=3, show_default=True
+    ),
     click.option(
         "--streamed/--whole", default=True, show_default=True, help="How answers are asked for."
     ),

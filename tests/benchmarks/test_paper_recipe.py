@@ -176,6 +176,14 @@ async def test_figure_7_is_the_way_of_each_training(made):
     assert [svg.count("<polyline") for svg in drawn] == [3, 3]
 
 
+async def test_figure_7_leaves_out_a_recipe_that_learned_none(made, tmp_path):
+    sigma_log(made, "steper-seed0", [(0.5, 0.3, 0.2)])
+    (tmp_path / "uniform").mkdir()
+    done = await paper("fig7", made, "--recipe", tmp_path / "uniform")
+    assert done.exit_code == 0, done.output
+    assert [line["name"] for line in last_line(done)["here"]] == ["steper-seed0"]
+
+
 async def test_figure_4_takes_sizes_that_no_folder_tells(made):
     done = await paper("fig4", made, "--parameters", "steper=1.5B", "--parameters", "s-1-5=7.6B")
     found = {line["name"]: line for line in last_line(done)["here"]}
