@@ -20,6 +20,8 @@ from steper_serve.ui.request import Ask
 from steper_serve.ui.shell import Shell
 
 _EXAMPLES_SHOWN = 5
+# The last begins what the others have to do.
+_SCRIPTS = ("asking.js", "server.js", "page.js")
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
@@ -31,7 +33,7 @@ def create_page(
     max_steps: int = 5,
     top_k: int = 4,
     report: Callable[[], str] | None = None,
-    look_seconds: float = 10.0,
+    look_seconds: float = 2.0,
     key: str = "",
 ) -> Shell:
     """The page as an ASGI application, to be served at `/`.
@@ -44,7 +46,7 @@ def create_page(
         top_k: likewise, 1..20.
         report: makes a page of benchmark results, as HTML, or raises `Failed`; called when its
             tab is opened, in a thread. None if there are no results.
-        look_seconds: how often an open page looks whether the endpoint is ready.
+        look_seconds: how often a page that is in sight looks whether the endpoint is ready.
         key: API key that is used for whoever gives none.
     """
     _without_statistics()
@@ -113,8 +115,8 @@ def _open(
     """What happens when the page opens, when the endpoint comes back, and when a key is given.
 
     There are as few events as can be, and the browser itself looks whether the endpoint is there
-    (page.js): Gradio closes the stream of answers with the last event, and one that is asked for
-    at that very moment hears nothing until another opens the stream again. So page.js nudges
+    (server.js): Gradio closes the stream of answers with the last event, and one that is asked for
+    at that very moment hears nothing until another opens the stream again. So asking.js nudges
     where nothing comes. Nor is there a gr.State: it would cost each open page one of the six
     connections that browsers allow to a server.
     """
@@ -170,7 +172,12 @@ def _mounted(blocks: gr.Blocks, client: Endpoint, look_seconds: float) -> FastAP
         yield
         await client.close()
 
-    script = (render.ASSETS / "page.js").read_text(encoding="utf-8")
+    script = "\n".join(
+        [
+            f"window.steper = {{ lookSeconds: {look_seconds}, begin: [] }};",
+            *((render.ASSETS / "scripts" / name).read_text("utf-8") for name in _SCRIPTS),
+        ]
+    )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     gr.mount_gradio_app(
         app,
@@ -185,7 +192,7 @@ def _mounted(blocks: gr.Blocks, client: Endpoint, look_seconds: float) -> FastAP
         favicon_path=str(render.ASSETS / "favicon.png"),
         theme=_theme(),
         css_paths=[render.ASSETS / "page.css", render.ASSETS / "turn.css"],
-        head=f"<script>window.steperLookSeconds = {look_seconds};\n{script}</script>",
+        head=f"<script>{script}</script>",
     )
     return app
 

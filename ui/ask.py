@@ -18,7 +18,7 @@ from steper_serve.ui.timeline import Turn, advance
 
 _MAX_QUESTION = 20_000
 # Puts the answer that is there above the next one, in the browser: the server keeps none of it.
-_KEEP = "(...inputs) => { window.steperKeep(inputs[0]); return inputs; }"
+_KEEP = "(...inputs) => { window.steper.keep(inputs); return inputs; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,13 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, stops: Stops)
             gr.Column(scale=2, min_width=260, elem_classes="aside"),
             gr.Accordion("Settings", elem_id="settings"),
         ):
+            key = gr.Textbox(
+                label="Key of this server",
+                info="It answers only those who have one.",
+                type="password",
+                visible=False,
+                elem_id="key",
+            )
             model = gr.Dropdown(
                 choices({default.model: True}),
                 value=default.model,
@@ -88,9 +95,6 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, stops: Stops)
                 buttons=[],
             )
             seed = gr.Textbox(label="Seed (blank: a new one each time)", elem_id="seed")
-            key = gr.Textbox(
-                label="Key of this server", type="password", visible=False, elem_id="key"
-            )
     tab = AskTab(question, model, max_steps, top_k, temperature, seed, key, examples)
     _wire(tab, _Desk(endpoint, shown_url, stops), live, ask, stop)
     return tab

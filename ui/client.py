@@ -21,6 +21,8 @@ _SILENCE_SECONDS = 600.0
 _CONNECT_SECONDS = 5.0
 # What the page asks for itself comes at once or not at all.
 _QUICK_SECONDS = 20.0
+# The field of a request that the question is in; whoever asks on a page knows it by no name.
+_QUESTION = "messages"
 # What asking and reading end in where the endpoint fails, or is none of this project's.
 _MISUNDERSTOOD = (openai.APIError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -187,6 +189,12 @@ _TITLES: Mapping[str | int, tuple[str, str]] = {
     503: ("The server is not ready", "Try again in a moment."),
 }
 
+# Of what the endpoint tells programmers in terms of HTTP.
+_OWN_WORDS = {
+    "missing_api_key": "This server answers only those who give it a key.",
+    "invalid_api_key": "The key in the settings is none of this server's.",
+}
+
 
 def _told(error: openai.APIError) -> Problem:
     """What the endpoint itself says of an error, before an answer or in the middle of one."""
@@ -194,10 +202,13 @@ def _told(error: openai.APIError) -> Problem:
     status = error.status_code if isinstance(error, openai.APIStatusError) else 500
     failed = ("The server failed", "Its log has the reason.")
     title, hint = _TITLES.get(body.get("code") or "") or _TITLES.get(status, failed)
-    message = str(body.get("message") or error.message)
-    param = body.get("param")
-    named = f" ({param})" if param and param not in message else ""
-    return Problem(title, f"{message}{named}", hint, wants_key=status in (401, 403))
+    code = body.get("code") or ""
+    said = _OWN_WORDS.get(code) or str(body.get("message") or error.message)
+    param = body.get("param") or ""
+    named = f" ({param})" if param not in said and not param.startswith(_QUESTION) else ""
+    if said.partition(" ")[0].isalpha():  # else it begins with a parameter's name, or a number
+        said = said[:1].upper() + said[1:]
+    return Problem(title, f"{said}{named}", hint, wants_key=status in (401, 403))
 
 
 def _events(chunk: Any) -> Iterator[Event]:

@@ -12,9 +12,9 @@ from steper_serve.ui.client import Endpoint
 from steper_serve.ui.components import Desk, awaiting, choices, quiet, steps_slider, top_k_slider
 from steper_serve.ui.request import Ask
 
-NUM_COLUMNS = 3
 # What the columns begin with, as far as the endpoint serves it: what each search buys.
 PREFERRED = ("steper-ircot", "steper-single", "steper-direct")
+NUM_COLUMNS = len(PREFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,18 @@ def build(
     settings: list[Any] = []
     shown: list[gr.HTML] = []
     with gr.Row(equal_height=False, elem_classes="columns"):
-        for number in range(NUM_COLUMNS):
+        for number, preferred in enumerate(PREFERRED, 1):
             with gr.Column(min_width=280, elem_classes="column"):
                 model = gr.Dropdown(
-                    choices({default.model: True}),
-                    value=default.model,
-                    label=f"Strategy {number + 1}",
+                    choices({preferred: True}),
+                    value=preferred,
+                    label=f"Strategy {number}",
                     allow_custom_value=True,
                 )
                 with gr.Row(elem_classes="numbers"):
                     steps = steps_slider(default.max_steps, min_width=110)
                     top_k = top_k_slider(default.top_k, "Top-k", min_width=110)
-                shown.append(gr.HTML("", apply_default_css=False, elem_id=f"column-{number + 1}"))
+                shown.append(gr.HTML("", apply_default_css=False, elem_id=f"column-{number}"))
             settings += [model, steps, top_k]
     desk = _Desk(endpoint, shown_url, stops)
     gr.on(
@@ -72,7 +72,7 @@ def build(
         [key, question, num, *settings],
         shown,
         trigger_mode="once",
-        js=awaiting("#column-1"),
+        js=awaiting("#column-1", "#compare-question"),
         **quiet(),
     )
     stop.click(desk.stop, **quiet())

@@ -20,9 +20,12 @@ def quiet() -> dict[str, Any]:
     return {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
-def awaiting(region: str) -> str:
-    """JavaScript before an event that changes the component `region` (a CSS selector)."""
-    return f"(...inputs) => {{ window.steperAwait('{region}'); return inputs; }}"
+def awaiting(region: str, box: str) -> str:
+    """JavaScript before an event that changes the component `region`, asked for in `box`.
+
+    Both are CSS selectors.
+    """
+    return f"(...inputs) => {{ window.steper.await('{region}', '{box}'); return inputs; }}"
 
 
 def choices(models: Mapping[str, bool]) -> list[tuple[str, str]]:

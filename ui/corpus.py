@@ -1,5 +1,7 @@
 """The Corpus tab: search the index by hand, and see scores and passages."""
 
+from typing import Any
+
 import gradio as gr
 
 from steper_serve.ui import render
@@ -23,15 +25,16 @@ def build(endpoint: Endpoint, default_top_k: int, key: gr.Textbox) -> gr.HTML:
     top_k = top_k_slider(default_top_k, "Passages (top-k)", elem_id="hits-top-k")
     found = gr.HTML("", apply_default_css=False, elem_id="hits")
 
-    async def look(words: str, num: int, key: str) -> str:
+    async def look(words: str, num: int, key: str) -> Any:
         """What is found, or why nothing can be."""
         if not words.strip():
-            return ""
+            return gr.skip()
         try:
             return render.hits(words.strip(), await endpoint.search(words, int(num), key))
         except Failed as failure:
             return render.problem(failure.problem)
 
     asked = [query, top_k, key]
-    gr.on([search.click, query.submit], look, asked, found, js=awaiting("#hits"), **quiet())
+    how = {"js": awaiting("#hits", "#query"), **quiet()}
+    gr.on([search.click, query.submit], look, asked, found, **how)
     return numbers

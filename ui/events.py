@@ -69,11 +69,12 @@ class Wrote:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A generation is done; `text` is all of it."""
+    """A generation is done; `text` is all of it. `forced`: the model was made to answer."""
 
     step: int
     text: str
     seconds: float | None = None
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def event_of(told: Mapping[str, Any]) -> Event:
         return Searching(told["step"], told["query"])
     if "passages" in told:
         return Found(told["step"], passages_of(told["passages"]), told.get("retrieval_seconds"))
-    return Thought(told["step"], told["thought"], told.get("generation_seconds"))
+    seconds, forced = told.get("generation_seconds"), told.get("forced", False)
+    return Thought(told["step"], told["thought"], seconds, forced)
 
 
 def passages_of(told: Iterable[Mapping[str, Any]]) -> tuple[Passage, ...]:

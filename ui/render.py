@@ -57,8 +57,9 @@ def column(shown: Turn, endpoint: str | None) -> str:
 
 def strategy_label(model: str, trained: bool = True) -> str:
     """What a model is called in a list to choose from."""
-    label = STRATEGIES.get(model, model)
-    return label if trained else f"{label} (the model was not trained for it)"
+    name, colon, what = STRATEGIES.get(model, model).partition(":")
+    # Beside the name: the end of a label is cut off where a list is narrow.
+    return f"{name}{'' if trained else ' (not trained for it)'}{colon}{what}"
 
 
 def hits(query: str, found: tuple[Passage, ...]) -> str:
@@ -76,7 +77,7 @@ def problem(shown: Problem) -> str:
 
 
 def light(known: bool) -> str:
-    """The light in the header; page.js keeps it up to date.
+    """The light in the header; server.js keeps it up to date.
 
     Args:
         known: whether the page knows what the endpoint serves.
@@ -113,7 +114,9 @@ def seconds(number: float | None) -> str:
     """A time as people read it."""
     if number is None:
         return ""
-    return f"{number * 1000:.3g} ms" if number < 0.995 else f"{number:.2f} s"
+    if number < 0.001:
+        return "< 1 ms"
+    return f"{number * 1000:.0f} ms" if number < 0.995 else f"{number:.2f} s"
 
 
 def size(num_bytes: int) -> str:

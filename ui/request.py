@@ -101,16 +101,16 @@ def as_curl(ask: Ask, url: str) -> str:
 def as_python(ask: Ask, url: str) -> str:
     """A program that asks the endpoint at `url` (up to /v1) the same, with the official client."""
     body = ask.body()
-    extra = body.pop("steper")
-    arguments = "".join(f"    {name}={value!r},\n" for name, value in body.items())
+    settings = {name: value for name, value in body.pop("steper").items() if name != "trace"}
+    arguments = "".join(f"    {name}={_python(value)},\n" for name, value in body.items())
     imports = "import os\n\n" if ask.keyed else ""
     key = 'os.environ["API_KEY"]' if ask.keyed else '"none"'
     return (
         f"{imports}from openai import OpenAI\n\n"
-        f"client = OpenAI(base_url={url!r}, api_key={key})\n"
+        f"client = OpenAI(base_url={_python(url)}, api_key={key})\n"
         "stream = client.chat.completions.create(\n"
         f"{arguments}"
-        f"    extra_body={{'steper': {extra!r}}},\n"
+        f'    extra_body={{"steper": {_python(settings)}}},\n'
         "    stream=True,\n"
         ")\n"
         "for chunk in stream:\n"
@@ -118,7 +118,14 @@ def as_python(ask: Ask, url: str) -> str:
         '    print(getattr(delta, "reasoning_content", None) or "", end="", flush=True)\n'
         "    if delta.content:\n"
         '        print("\\nAnswer:", delta.content)\n'
+        '    for cited in getattr(delta, "annotations", None) or ():\n'
+        '        print("-", cited["url_citation"]["title"], cited["url_citation"]["url"])\n'
     )
+
+
+def _python(value: str | float | list[Any] | dict[str, Any]) -> str:
+    """A literal with the quotes of the rest: JSON's are Python's too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _number(text: str | None, bounds: tuple[float, float], default: float) -> float:

@@ -81,13 +81,19 @@ class Shell:
             self.num_asking -= is_asking
 
     async def _status(self, request: Request) -> JSONResponse:
-        """Whether the endpoint can answer and, in a few words, why not."""
+        """Whether the endpoint can answer this reader and, in a few words, why not.
+
+        A page that knows what the endpoint serves was let in by it, and is not tried again.
+        """
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
             await self._endpoint.ready(key)
+            if request.query_params.get("known") != "true":
+                await self._endpoint.models(key)
         except Failed as failure:
-            return JSONResponse({"ready": False, "said": failure.problem.title})
-        return JSONResponse({"ready": True, "said": "Ready"})
+            told = failure.problem
+            return JSONResponse({"ready": False, "said": told.title, "wants_key": told.wants_key})
+        return JSONResponse({"ready": True, "said": "Ready", "wants_key": False})
 
     def _until_closing(self, receive: Receive) -> Receive:
         async def received() -> Message:

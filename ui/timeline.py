@@ -39,6 +39,7 @@ class Step:
     writing: str = ""
     retrieval_seconds: float | None = None
     generation_seconds: float | None = None
+    forced: bool = False
 
     @property
     def thought(self) -> str:
@@ -109,12 +110,12 @@ def advance(turn: Turn, event: Event) -> Turn:
             return _put(turn, replace(found, retrieval_seconds=seconds))
         case Wrote(text):
             return _wrote(turn, text)
-        case Thought(number, text, seconds):
+        case Thought(number, text, seconds, forced):
             step = _step(turn, number)
             thoughts = (*step.thoughts, text)
             spent = (step.generation_seconds or 0.0) + (seconds or 0.0)
             done = replace(step, thoughts=thoughts, writing="", generation_seconds=spent)
-            return _put(turn, done)
+            return _put(turn, replace(done, forced=forced))
         case Answered(text, cited):
             return replace(turn, answer=turn.answer + text, cited=(*turn.cited, *cited))
         case Texts(passages):
@@ -154,7 +155,18 @@ def note(turn: Turn) -> str:
             return "The model ended its reasoning without saying what the answer is."
         case "no_passages":
             return "No passage has a word of the question: look at what the corpus holds."
+        case "answer" if any(step.forced for step in turn.steps):
+            return _forced(turn)
     return ""
+
+
+def _forced(turn: Turn) -> str:
+    """Why the model was made to answer, where it had not come to an answer itself."""
+    num, most = len(turn.steps), turn.ask.max_steps
+    if num < most:
+        return "The model ended its reasoning early, and this answer was forced."
+    steps = "the only step" if most == 1 else f"the last of {most} steps"
+    return f"This answer was forced at {steps}: the model had not come to one by then."
 
 
 def _wrote(turn: Turn, text: str) -> Turn:

@@ -113,4 +113,5 @@ def duration(seconds: float) -> str:
 
 
 def _again(seconds: float) -> str:
-    return f"try again in {duration(seconds)}"
+    """In whole seconds, of which there are enough: a message is for people."""
+    return f"try again in {duration(math.ceil(seconds))}"

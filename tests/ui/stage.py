@@ -48,15 +48,23 @@ class Actor:
 
 
 @asynccontextmanager
-async def on_port(app: ASGIApp, port: int = 0, page: Shell | None = None) -> AsyncIterator[str]:
-    """Any application on a port, served as `steper-serve` serves it; gives its URL."""
+async def on_port(
+    app: ASGIApp, port: int = 0, page: Shell | None = None, *, dies: bool = False
+) -> AsyncIterator[str]:
+    """Any application on a port, served as `steper-serve` serves it; gives its URL.
+
+    Args:
+        dies: whether it ends as a process does that is killed.
+    """
     with bind("127.0.0.1", port) as listener:
-        async with _on(listener, app, page) as url:
+        async with _on(listener, app, page, dies) as url:
             yield url
 
 
 @asynccontextmanager
-async def _on(listener: socket.socket, app: ASGIApp, page: Shell | None) -> AsyncIterator[str]:
+async def _on(
+    listener: socket.socket, app: ASGIApp, page: Shell | None, dies: bool = False
+) -> AsyncIterator[str]:
     server = Server(uvicorn.Config(app, log_level="error"), page)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -64,6 +72,9 @@ async def _on(listener: socket.socket, app: ASGIApp, page: Shell | None) -> Asyn
     try:
         yield url_of(listener)
     finally:
+        if dies:
+            for connection in server.server_state.connections:
+                connection.transport.abort()
         server.should_exit = True
         await task
 

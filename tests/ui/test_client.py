@@ -71,7 +71,7 @@ async def test_several_are_followed_side_by_side() -> None:
     assert [t.status for t in turns] == ["done", "done", "failed"]
     assert [t.answer for t in turns] == ["Verla", "Verla", ""]
     assert turns[2].problem is not None
-    assert "the question is empty" in turns[2].problem.message
+    assert "The question is empty" in turns[2].problem.message
 
 
 async def test_stop_ends_the_work_of_the_server() -> None:
@@ -132,6 +132,7 @@ async def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
         too_long = (await _end(url, Ask("why " * 600))).problem
         assert too_long is not None
         assert too_long.title == "The question is too long"
+        assert "messages" not in too_long.message
         no_model = (await _end(url, Ask("Who?", "gpt"))).problem
         assert no_model is not None
         assert "'gpt'" in no_model.message
@@ -143,12 +144,12 @@ async def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
         assert not_ready is not None
         assert (not_ready.title, not_ready.message) == (
             "The server is not ready",
-            "the engine is loading",
+            "The engine is loading",
         )
         actor.says(_then_down)
         broken = await _end(url, Ask(QUESTION))
         assert broken.problem is not None
-        assert broken.problem.message == "the engine died"
+        assert broken.problem.message == "The engine died"
         assert broken.steps[0].thought == THOUGHTS[0].strip()
 
 
@@ -161,6 +162,7 @@ async def test_no_key_and_a_wrong_one_are_told_apart() -> None:
             "The key is not accepted",
         ]
         assert all(problem and problem.wants_key for problem in told)
+        assert not any("Bearer" in problem.message for problem in told if problem)
         assert (await _end(url, Ask(QUESTION), key=secret)).answer == "Verla"
         page = Endpoint(f"{url}/v1", secret)  # a page that has a key of its own
         assert (await page.corpus()).num_passages == 3

@@ -4,6 +4,7 @@ Waits have generous bounds; how fast it is belongs to the benchmarks.
 """
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -123,7 +124,7 @@ async def test_what_is_copied(browser: Browser, url: str, actor: Actor) -> None:
             await expect(button).to_have_text("Copied")
             copied[name] = await page.evaluate("navigator.clipboard.readText()")
     assert f"curl -sN {url}/v1/chat/completions" in copied["curl"]
-    assert f"base_url='{url}/v1'" in copied["Python"]
+    assert f'base_url="{url}/v1"' in copied["Python"]
     assert copied["link"] == f"{url}/{link}"
     assert parse_qs(urlsplit(copied["link"]).query)["max_steps"] == ["3"]
 
@@ -207,7 +208,7 @@ async def test_errors_are_shown_as_what_they_are(page: Page, actor: Actor) -> No
     await expect(problem).to_contain_text("The question is too long")
     actor.says(_then_down)
     await ask(page)
-    await expect(problem).to_contain_text("the engine died")
+    await expect(problem).to_contain_text("The engine died")
     await expect(page.locator("#live .step").first).to_contain_text("made by Ada Frost")
     actor.says(lambda _: "")
     await ask(page)
@@ -242,6 +243,47 @@ async def test_a_server_that_goes_away_and_comes_back(browser: Browser) -> None:
         await context.close()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_what_is_on_a_page_outlives_its_server(
+    browser: Browser, actor: Actor, begun: bool
+) -> None:
+    """The page's own server goes, before a question or in its answer, and another one comes."""
+    actor.says()
+    endpoint = create_app(make_loop(actor))
+    async with on_port(endpoint) as answering, AsyncExitStack() as stack:
+        async with on_port(create_page(f"{answering}/v1"), dies=True) as url:
+            link = Ask("What was asked?", "steper-single", 3, 2, 0.5, 7).link()
+            page = await stack.enter_async_context(opened(browser, url, f"/{link}"))
+            await page.click("#ask")
+            await expect(page.locator("#live .copies")).to_be_visible()
+            await page.fill("#question textarea", QUESTION)
+            if begun:
+                actor.says(gate=asyncio.Event())
+                await page.click("#ask")
+                await expect(page.locator("#live .thought .said")).to_have_text("The")
+        if not begun:
+            await page.click("#ask")
+        gone = page.locator("#gone")
+        await expect(gone).to_contain_text("The server of this page cannot be reached")
+        await expect(page.locator(".light.down")).to_be_visible()
+        await expect(page.locator(".toast-body")).to_be_hidden()
+        await expect(page.locator("#question textarea")).to_have_value(QUESTION)
+        if begun:
+            await expect(page.locator("#live .problem")).to_contain_text("broke off")
+        await page.fill("#question textarea", "What I wrote meanwhile")
+        port = int(url.rpartition(":")[2])
+        await stack.enter_async_context(on_port(create_page(f"{answering}/v1"), port))
+        await expect(gone).to_have_count(0)
+        await expect(page.locator(".light.up")).to_be_visible()
+        asked = ["What was asked?", QUESTION] if begun else ["What was asked?"]
+        await expect(page.locator("#log .asked")).to_have_text(asked)
+        await expect(page.locator("#question textarea")).to_have_value("What I wrote meanwhile")
+        await expect(page.locator("#seed textarea")).to_have_value("7")
+        actor.says()
+        await page.click("#ask")
+        await expect(page.locator("#live .asked")).to_have_text("What I wrote meanwhile")
+
+
 async def test_a_key_is_asked_for_and_used(browser: Browser) -> None:
     """By both in one, as they are served, and by the page of an endpoint elsewhere."""
     secret, key = make_key("reader")
@@ -254,17 +296,22 @@ async def test_a_key_is_asked_for_and_used(browser: Browser) -> None:
 
 
 async def _enter(browser: Browser, url: str, secret: str) -> None:
-    async with opened(browser, url) as page:
+    async with opened(browser, url, light="A key is needed") as page:
         await ask(page)
         problem = page.locator("#live .problem")
         await expect(problem).to_contain_text("A key is needed")
         await page.locator("#key input").fill(secret[:-1])
-        await page.keyboard.press("Enter")
+        await expect(page.locator(".light.down")).to_have_text("The key is not accepted")
         await ask(page)
         await expect(problem.last).to_contain_text("The key is not accepted")
         await page.locator("#key input").fill(secret)
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#examples button")).to_have_text(QUESTION)
+        await expect(page.locator(".light.up")).to_have_text("Ready")
+        await page.get_by_role("tab", name="Corpus").click()
+        await expect(page.locator("#corpus-numbers dd").first).to_have_text("3")
+        await page.get_by_role("tab", name="Compare").click()
+        for number, strategy in (("1", "IRCoT"), ("2", "Single")):
+            chosen = page.get_by_label(f"Strategy {number}")
+            await expect(chosen).to_have_value(re.compile(strategy))
         await ask(page)
         await expect(page.locator("#live .answer .text")).to_have_text("Verla")
         assert secret not in await page.locator("#live").inner_html()

@@ -198,10 +198,50 @@ async def test_what_is_refused_is_put_back(page: Page) -> None:
     await ask(page, too_long)
     await expect(page.locator("#live .problem")).to_contain_text("The question is too long")
     await expect(box).to_have_value(too_long)
+    await expect(page.locator("#live button.copy")).to_have_count(0)
     await box.fill("")
-    await page.locator("#live button.copy").first.click()
-    await expect(page.locator("#live button.copy").first).not_to_have_text("Copy curl")
+    await page.evaluate("document.querySelector('#live .problem').append('!')")
     await expect(box).to_have_value("")
+
+
+@pytest.mark.parametrize(
+    ("tab", "asker", "button"),
+    [
+        ("Ask", BOX, "#ask"),
+        ("Compare", "#compare-question textarea", "#compare"),
+        ("Corpus", "#query textarea", "#search"),
+    ],
+)
+async def test_an_empty_box_says_that_it_is(page: Page, tab: str, asker: str, button: str) -> None:
+    await page.get_by_role("tab", name=tab).click()
+    box = page.locator(asker)
+    await box.fill(" ")
+    await page.click(button)
+    said = "e => e.validationMessage"
+    assert await box.evaluate(said) == "Write here what you ask for."
+    await expect(box).to_be_focused()
+    await box.fill("Who")
+    assert await box.evaluate(said) == ""
+
+
+async def test_a_link_says_what_to_do(browser: Browser, url: str) -> None:
+    async with opened(browser, url, "/?question=Who") as page:
+        await expect(page.locator(".linked")).to_be_visible()
+    async with opened(browser, url) as page:
+        await expect(page.locator(".linked")).to_be_hidden()
+
+
+async def test_a_list_that_is_left_is_closed(page: Page) -> None:
+    await shown(page)
+    await page.locator("#ask").focus()
+    await by_tab(page, "#strategy input")
+    await expect(page.get_by_role("listbox")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("listbox")).to_have_count(0)
+    await page.keyboard.press("Shift+Tab")
+    await expect(page.get_by_role("listbox")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("listbox")).to_have_count(0)
 
 
 async def test_a_seed_that_is_no_number_is_told(browser: Browser, url: str) -> None:

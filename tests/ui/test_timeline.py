@@ -133,6 +133,19 @@ def test_how_it_ended_is_told(reason: str, answer: str, told: str) -> None:
     assert bool(told) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "most", "told"), [(2, 2, "last of 2"), (1, 1, "only step"), (1, 2, "early")]
+)
+def test_an_answer_that_was_forced_says_so(num_steps: int, most: int, told: str) -> None:
+    turn = Turn("t", Ask("Where?", max_steps=most))
+    for step in range(1, num_steps + 1):
+        turn = advance(turn, Thought(step, "Ada Frost was born in Verla."))
+    turn = advance(turn, Thought(num_steps, "So the answer is: Verla.", forced=True))
+    said = note(finished(reduce(advance, (Answered("Verla"), Result("answer")), turn)))
+    assert "forced" in said
+    assert told in said
+
+
 def test_a_failure_keeps_the_steps_and_says_why() -> None:
     problem = Problem("The server is not ready", "the engine is down", "Try again.")
     turn = finished(shown(*EVENTS[:5], problem))
@@ -155,6 +168,7 @@ def test_events_are_read_off_the_trace_that_the_endpoint_documents() -> None:
     assert event_of({**told, "retrieval_seconds": 0.1}) == Found(1, (LUMEN,), 0.1)
     thought = {"step": 2, "thought": "So.", "completions": [], "forced": False}
     assert event_of({**thought, "generation_seconds": 0.2}) == Thought(2, "So.", 0.2)
+    assert event_of({**thought, "forced": True}) == Thought(2, "So.", forced=True)
     result = {
         "answer": "Verla",
         "stop_reason": "answer",

@@ -10,8 +10,14 @@ from tests.api.serving import QUESTION
 
 
 @asynccontextmanager
-async def opened(browser: Browser, url: str, path: str = "/", **how: object) -> AsyncIterator[Page]:
-    """A page of a reader of its own, who must not see a script fail nor ask anybody else."""
+async def opened(
+    browser: Browser, url: str, path: str = "/", *, light: str = "Ready", **how: object
+) -> AsyncIterator[Page]:
+    """A page of a reader of its own, who must not see a script fail nor ask anybody else.
+
+    Args:
+        light: what the page says of the server once it has looked.
+    """
     context = await browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **how})
     page = await context.new_page()
     page.set_default_timeout(20_000)
@@ -25,7 +31,7 @@ async def opened(browser: Browser, url: str, path: str = "/", **how: object) -> 
     page.on("pageerror", lambda error: failures.append(str(error)))
     try:
         await page.goto(url + path)
-        await expect(page.locator(".light.up")).to_be_visible()
+        await expect(page.locator(".light")).to_have_text(light)
         yield page
         assert failures == []
     finally:

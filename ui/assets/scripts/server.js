@@ -1,0 +1,116 @@
+// Whether the server is there: the light, and what becomes of a page whose server goes away.
+(() => {
+  "use strict";
+  const GONE = "The server of this page cannot be reached";
+  const STORE = "steper-kept";
+  const steper = window.steper;
+  const keyField = () => document.querySelector("#key input");
+
+  // --- the light: whether the endpoint can answer; when it comes (back), what it serves is read ---
+  const status = async (known) => {
+    const key = keyField()?.value;
+    try {
+      const headers = key ? { Authorization: `Bearer ${key}` } : {};
+      const response = await fetch(`steper/status?known=${known}`, { headers, cache: "no-store" });
+      if (response.ok) return await response.json();
+    } catch (error) {
+      // Then it stands at that.
+    }
+    return { ready: false, said: GONE, wants_key: false };
+  };
+
+  let wasReady = null;
+  let keptKey = "";
+  const lookOnce = async () => {
+    const known = document.querySelector("#up .light")?.dataset.known === "true";
+    const { ready, said, wants_key } = await status(known);
+    const light = document.querySelector("#up .light");
+    if (!light) return;
+    light.classList.toggle("up", ready);
+    light.classList.toggle("down", !ready);
+    const words = light.querySelector(".said");
+    if (words.textContent !== said) words.textContent = said; // it is read out
+    if (wants_key && keptKey && keyField() && !keyField().value) steper.put(keyField(), keptKey);
+    // At the first look the page itself is still reading, and what a link chose is not there yet.
+    const missed = ready ? !wasReady || !known : wants_key && !keyField();
+    if (wasReady !== null && missed) document.querySelector("#look")?.click();
+    wasReady = ready;
+  };
+
+  let looking = null;
+  let timer = 0;
+  const look = () => {
+    clearTimeout(timer);
+    looking ??= lookOnce().finally(() => {
+      looking = null;
+      if (!document.hidden) timer = setTimeout(look, 1000 * steper.lookSeconds);
+    });
+  };
+  document.addEventListener("visibilitychange", () => document.hidden || look());
+  timer = setTimeout(look, 1000 * Math.min(1.5, steper.lookSeconds));
+
+  // --- a server that has gone: Gradio says so in a corner, and loads the page anew when it is back.
+  // We say so in the page, and what was read and written on it is there again after that. ---
+  let gone = false;
+  const heed = () => {
+    const toasts = gone ? null : document.querySelector(".toast-wrap");
+    if (!toasts?.textContent.includes("Connection to the server was lost")) return;
+    gone = true;
+    document.body.classList.add("gone");
+    look();
+    const alarm = problem(GONE, "What is here stays here. Ask again when the light is green.");
+    alarm.id = "gone";
+    document.querySelector("#tabs").before(alarm);
+    document.querySelectorAll('.turn[aria-busy="true"]').forEach(breakOff);
+    // It was put above a next one, which does not come.
+    const last = document.querySelector("#live .turn")?.dataset.turn;
+    document.querySelector(`#log .turn[data-turn="${last}"]`)?.remove();
+    const box = steper.questionBox();
+    if (!box.value) steper.put(box, [steper.asked[0] ?? ""].flat()[0]);
+    intoAddress();
+    box.addEventListener("input", intoAddress);
+    window.addEventListener("pagehide", store);
+  };
+
+  const problem = (...said) => {
+    const box = document.createElement("div");
+    box.className = "problem";
+    box.setAttribute("role", "alert");
+    for (const [at, text] of said.entries()) {
+      const part = document.createElement(at ? "span" : "strong");
+      part.textContent = text;
+      box.append(part);
+    }
+    return box;
+  };
+
+  const breakOff = (turn) => {
+    turn.setAttribute("aria-busy", "false");
+    turn.querySelectorAll(".caret, .waiting").forEach((part) => part.remove());
+    turn.querySelector(".outcome").append(problem("The answer broke off", "Its server has gone."));
+  };
+
+  // Question and settings go through the address, as in a link.
+  const intoAddress = () => {
+    const [, max_steps, top_k, temperature, seed, model] = steper.asked;
+    const all = { question: steper.questionBox().value, model, max_steps, top_k, temperature, seed };
+    const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== "");
+    history.replaceState(history.state, "", `?${new URLSearchParams(given)}`);
+  };
+
+  const store = () => {
+    const turns = [...document.querySelectorAll("#log .turn, #live .turn")];
+    const kept = { key: keyField()?.value ?? "", turns: turns.map((turn) => turn.outerHTML) };
+    sessionStorage.setItem(STORE, JSON.stringify(kept));
+  };
+
+  steper.begin.push(() => {
+    const kept = JSON.parse(sessionStorage.getItem(STORE) ?? "null");
+    sessionStorage.removeItem(STORE);
+    if (kept) {
+      document.querySelector("#log .turns").innerHTML = kept.turns.join("");
+      keptKey = kept.key;
+    }
+    new MutationObserver(heed).observe(document.body, { childList: true, subtree: true });
+  });
+})();
