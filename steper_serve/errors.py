@@ -53,6 +53,38 @@ class InvalidRequest(SteperError):
     type = "invalid_request_error"
 
 
+class InvalidJson(InvalidRequest):
+    """The request's body is not JSON; the message says where."""
+
+    code = "invalid_json"
+
+
+class UnknownParameter(InvalidRequest):
+    """A field that no such request has."""
+
+    code = "unknown_parameter"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field of OpenAI's that this server has no use for, and will not ignore."""
+
+    code = "unsupported_parameter"
+
+
+class UnknownUrl(InvalidRequest):
+    """Nothing is served at that path."""
+
+    status = 404
+    code = "unknown_url"
+
+
+class MethodNotSupported(InvalidRequest):
+    """The path takes requests of other methods."""
+
+    status = 405
+    code = "method_not_supported"
+
+
 class PromptTooLong(InvalidRequest):
     """The question alone, or a prompt, is longer than the model reads."""
 

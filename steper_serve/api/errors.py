@@ -5,6 +5,7 @@ An error from inside a loop carries the steps that were finished before it.
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from steper_serve.api.account import CLIENT_GONE, account_of
-from steper_serve.errors import InvalidRequest, SteperError
+from steper_serve.errors import (
+    InvalidJson,
+    InvalidRequest,
+    MethodNotSupported,
+    SteperError,
+    UnknownUrl,
+)
 from steper_serve.trace import step_json
 
 
@@ -23,8 +30,8 @@ class ClientGone(Exception):
     """The client has left; there is nobody to answer."""
 
 
-class _HttpError(InvalidRequest):
-    """What Starlette itself refuses: an unknown path, a wrong method."""
+# What Starlette itself refuses.
+_HTTP_ERRORS = {error.status: error for error in (UnknownUrl, MethodNotSupported)}
 
 
 def error_json(error: SteperError) -> dict[str, Any]:
@@ -75,12 +82,21 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        why = first.get("ctx", {}).get("error", first["msg"])
-        return await _steper_error(request, InvalidRequest(f"the body is not valid JSON: {why}"))
+        return await _steper_error(request, InvalidJson(_not_json(first, error.body)))
     param = _param(first["loc"])
     said = first["msg"][:1].lower() + first["msg"][1:]
     message = f"{param}: {said}" if param else _about_the_body(request, said)
     return await _steper_error(request, InvalidRequest(message, param=param))
+
+
+def _not_json(first: Mapping[str, Any], body: object) -> str:
+    """Why the body is no JSON and, where it is a text, where in it."""
+    why = first.get("ctx", {}).get("error", first["msg"])
+    at = first["loc"][-1]
+    if not isinstance(body, str) or not isinstance(at, int):
+        return f"the body is not valid JSON: {why}"
+    line, column = body.count("\n", 0, at) + 1, at - body.rfind("\n", 0, at)
+    return f"the body is not valid JSON: line {line}, column {column}: {why}"
 
 
 def _about_the_body(request: Request, said: str) -> str:
@@ -92,7 +108,11 @@ def _about_the_body(request: Request, said: str) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    refused = _HttpError(f"{error.detail}: {request.method} {request.url.path}")
+    path = request.url.path
+    hint = "" if path.startswith("/v1/") else " (the endpoint's paths begin with /v1)"
+    refused = _HTTP_ERRORS.get(error.status_code, InvalidRequest)(
+        f"{error.detail}: {request.method} {path}{hint}"
+    )
     account_of(request.scope).error = refused
     response = JSONResponse(error_json(refused), error.status_code)
     response.headers.update(error.headers or {})

@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from steper_serve.errors import InvalidRequest, ModelNotFound
+from steper_serve.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    UnknownParameter,
+    UnsupportedParameter,
+)
 from steper_serve.loop import Ask
 from steper_serve.strategies import STRATEGIES
 from steper_serve.strategies.options import MAX_STEPS, TOP_K
@@ -218,9 +223,9 @@ def _check_extra(name: str, value: object) -> None:
     if name in _ABOUT_THE_ASKER or value is None:
         return
     if name not in _NEUTRAL:
-        raise InvalidRequest(f"unknown parameter: {name!r}", param=name)
+        raise UnknownParameter(f"unknown parameter: {name!r}", param=name)
     # True == 1 in Python; not so in JSON.
     if not any(value == v and type(value) in (type(v), float) for v in _NEUTRAL[name]):
         allowed = " or ".join(repr(v) for v in _NEUTRAL[name])
         hint = f" or set it to {allowed}" if allowed else ""
-        raise InvalidRequest(f"{name} is not supported: leave it out{hint}", param=name)
+        raise UnsupportedParameter(f"{name} is not supported: leave it out{hint}", param=name)

@@ -20,7 +20,8 @@ _TEXT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 _JSON = JsonFormatter(
     ["levelname", "name", "message"],
     rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
-    reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, of the same text
+    # uvicorn's, of the same text; vLLM's, the same in all of our lines.
+    reserved_attrs=[*RESERVED_ATTRS, "color_message", "vllm_process_name"],
     timestamp="time",
 )
 

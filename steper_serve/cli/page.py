@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _MOST_EXAMPLES = 8
 # What is the endpoint's; the page has the rest, and so what nobody has.
 _ASKED_BY_MACHINES = ("/health", "/ready", "/metrics")
-_OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/openapi.json")
+# Where a client asks that was given the endpoint's address without /v1: the endpoint says so.
+_MISTAKEN = ("/chat", "/completions", "/embeddings", "/models", "/responses")
+_OF_THE_ENDPOINT = ("/v1", *_ASKED_BY_MACHINES, "/openapi.json", *_MISTAKEN)
 
 
 class Site:

@@ -109,10 +109,13 @@ class AnsweringServer(Server):
         return now >= self._drained_by or self._admission.num_present == 0
 
     def _say(self) -> None:
-        if num := self._admission.num_present:
-            _log.info(
-                "Ending: %d answers may take %g s more; a second signal ends at once",
-                num,
-                self._drain_seconds,
-                extra={"event": "drain", "num_answers": num},
-            )
+        told = {"event": "drain", "num_answers": (num := self._admission.num_present)}
+        if num == 0:
+            _log.info("Ending: no answer is running", extra=told)
+            return
+        _log.info(
+            "Ending: %d answers may take %g s more; a second signal ends at once",
+            num,
+            self._drain_seconds,
+            extra=told,
+        )

@@ -195,21 +195,45 @@ async def test_unknown_model_is_404(client: AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "code"),
     [
-        ("GET", "/v1/nothing", 404),
-        ("GET", "/docs", 404),  # its page would run scripts of another server's
-        ("GET", "/v1/chat/completions", 405),
-        ("GET", "/v1/passages/no-such", 404),
-        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/nothing", 404, "unknown_url"),
+        ("GET", "/docs", 404, "unknown_url"),  # its page would run scripts of another server's
+        ("GET", "/v1/chat/completions", 405, "method_not_supported"),
+        ("GET", "/v1/passages/no-such", 404, "passage_not_found"),
+        ("DELETE", "/v1/models", 405, "method_not_supported"),
     ],
 )
-async def test_every_error_has_openais_shape(method: str, path: str, status: int) -> None:
+async def test_every_error_has_openais_shape(
+    method: str, path: str, status: int, code: str
+) -> None:
     async with served(make_loop(ScriptedModel([]))) as url, httpx.AsyncClient() as http:
         response = await http.request(method, url + path)
     assert response.status_code == status
     assert response.json().keys() == {"error"}
-    assert {"message", "type", "param", "code"} <= response.json()["error"].keys()
+    assert {"message", "type", "param"} <= response.json()["error"].keys()
+    assert response.json()["error"]["code"] == code
+
+
+TURN = b'"model": "steper", "messages": [{"role": "user", "content": "Who?"}]'
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "told"),
+    [
+        (b'{"model": "steper",\n "messages" 1}', "invalid_json", "line 2, column 13:"),
+        (b"{", "invalid_json", "line 1, column 2:"),
+        (b'{%s, "sauce": 1}' % TURN, "unknown_parameter", "'sauce'"),
+        (b'{%s, "n": 2}' % TURN, "unsupported_parameter", "leave it out or set it to 1"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_told(body: bytes, code: str, told: str) -> None:
+    asked = {"content": body, "headers": {"Content-Type": "application/json"}}
+    async with served(make_loop(ScriptedModel([]))) as url, httpx.AsyncClient() as http:
+        response = await http.post(f"{url}/v1/chat/completions", **asked)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == code
+    assert told in response.json()["error"]["message"]
 
 
 async def test_models_are_listed(client: AsyncOpenAI) -> None:

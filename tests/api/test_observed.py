@@ -203,7 +203,9 @@ async def test_metrics_count_what_the_answers_say() -> None:
     assert samples["steper_answer_seconds_count", ""] == 4
     assert samples["steper_first_byte_seconds_count", ""] == 2
     assert samples["steper_queue_seconds_count", ""] == 4
-    assert samples["steper_refused_requests_total", ",invalid_request_error"] == 2
+    refused = "steper_refused_requests_total"
+    assert samples[refused, "unsupported_parameter,invalid_request_error"] == 1
+    assert samples[refused, "unknown_url,invalid_request_error"] == 1
     assert samples["steper_index_passages", ""] == 3
     assert samples["process_resident_memory_bytes", ""] > 0
 

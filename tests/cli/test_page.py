@@ -29,6 +29,10 @@ async def test_one_port_has_both() -> None:
         for path in ("/v1/nothing", "/v1/chat/completions", "/v1/"):
             assert (await http.get(path)).json().keys() == {"error"}, path
         assert (await http.get("/v1x")).status_code == 404
+        # A client whose address lacks the end is told so.
+        lost = await http.post("/chat/completions", json={})
+        assert lost.status_code == 404
+        assert "begin with /v1" in lost.json()["error"]["message"]
 
 
 async def test_the_page_lets_nothing_in_and_nothing_come_from_elsewhere() -> None:

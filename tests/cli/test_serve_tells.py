@@ -75,8 +75,8 @@ async def test_a_server_tells_its_life_in_json() -> None:
         code, said = await _ended(process)
     lines = [json.loads(line) for line in said.splitlines()]
     assert code == 0
-    assert [line["event"] for line in lines] == ["answer", "refusal", "stop"]
-    answer, refusal, _ = lines
+    assert [line["event"] for line in lines] == ["answer", "refusal", "drain", "stop"]
+    answer, refusal, *_ = lines
     assert (answer["request_id"], answer["key"], answer["outcome"]) == ("abc", "ada", "answer")
     assert (refusal["status"], refusal["code"]) == (401, "missing_api_key")
     assert QUESTION not in said
