@@ -34,6 +34,7 @@ NEIGHBOURS = {
 }
 BOTTOM = ROWS[-1]
 MODEL_ROOMS = ["steper_serve/generation/", "steper_serve/cli/doctor.py", "recipes/"]
+TRAINERS = ["benchmarks/training.py", "benchmarks/attack/obedient.py"]
 # Third parties with a place of their own.
 ONLY_IN = {
     "vllm": ["steper_serve/generation/vllm_"],
@@ -41,8 +42,8 @@ ONLY_IN = {
     "pymilvus": ["steper_serve/retrieval/"],
     "gradio": ["ui/", "steper_serve/ui/"],
     "playwright": ["benchmarks/"],
-    "torch": [*MODEL_ROOMS, "benchmarks/training.py"],
-    "transformers": [*MODEL_ROOMS, "benchmarks/training.py"],
+    "torch": [*MODEL_ROOMS, *TRAINERS],
+    "transformers": [*MODEL_ROOMS, *TRAINERS],
     "deepspeed": ["recipes/"],
 }
 FOLDERS = ["steper_serve", "ui", "benchmarks", "recipes"]
