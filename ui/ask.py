@@ -16,7 +16,6 @@ from steper_serve.ui.events import Problem
 from steper_serve.ui.request import TEMPERATURE, Ask, seed_of
 from steper_serve.ui.timeline import Turn, advance
 
-_MAX_QUESTION = 20_000
 # Puts the answer that is there above the next one, in the browser: the server keeps none of it.
 _KEEP = "(...inputs) => { window.steper.keep(inputs); return inputs; }"
 
@@ -58,7 +57,6 @@ def build(endpoint: Endpoint, shown_url: str | None, default: Ask, stops: Stops)
                     show_label=False,
                     placeholder="Ask a question …",
                     max_lines=4,
-                    max_length=_MAX_QUESTION,
                     autofocus=True,
                     container=False,
                     scale=8,
@@ -147,6 +145,6 @@ class _Desk(Desk):
 
 def _without_seed(ask: Ask, given: str) -> Turn:
     """A turn that says that what is given for a seed is none."""
-    said = f"“{given.strip()}” is no whole number."
+    said = f"“{given.strip()}” is no whole number that a seed can be."
     hint = "Enter one, or leave the field blank for a new one each time."
     return advance(Turn(uuid4().hex[:8], ask), Problem("The seed is not a number", said, hint))

@@ -159,7 +159,7 @@ class Endpoint:
             case openai.APITimeoutError():
                 return Problem("The server is silent", f"{self.url} did not answer in time.", _WAIT)
             case openai.APIConnectionError() if begun:
-                said = f"The connection to {self.url} ended in the middle ({_cause(error)})."
+                said = f"The connection to {self.url} ended in the middle."
                 return Problem("The answer broke off", said, _WAIT)
             case openai.APIConnectionError():
                 said = f"Nothing answers at {self.url} ({_cause(error)})."
@@ -170,21 +170,21 @@ class Endpoint:
         return Problem("This is no StepER server", said, "Look at the address of the endpoint.")
 
 
-_WAIT = "It may be starting, or gone. Ask again when the light above is green."
+_WAIT = "It may be starting, or gone: the light at the top of the page is green when it is back."
 # By the endpoint's error code or, failing that, by its status.
 _TITLES: Mapping[str | int, tuple[str, str]] = {
     "engine_unavailable": ("The server is not ready", "Try again in a moment."),
     "engine_timeout": ("The engine did not answer in time", "Try again in a moment."),
     "index_unavailable": ("The corpus cannot be searched", "The server's operator has to look."),
     "context_length_exceeded": ("The question is too long", "Ask a shorter one."),
-    "invalid_api_key": ("The key is not accepted", "Enter another key in the settings."),
+    "invalid_api_key": ("The key is not accepted", "Enter another key in Ask's settings."),
     "server_draining": ("The server is ending", "Try again when it is back."),
     "server_overloaded": ("The server is busy", "Try again in a moment."),
     "rate_limit_exceeded": ("The limit per minute is reached", "Ask again when it has passed."),
     "model_not_found": ("There is no such strategy", "Choose another one in the settings."),
     400: ("The server refuses the request", "Change what it names."),
-    401: ("A key is needed", "Enter the key of this server in the settings."),
-    403: ("The key is not accepted", "Enter another key in the settings."),
+    401: ("A key is needed", "Enter the key of this server in Ask's settings."),
+    403: ("The key is not accepted", "Enter another key in Ask's settings."),
     429: ("The server is busy", "Try again in a moment."),
     503: ("The server is not ready", "Try again in a moment."),
 }
@@ -208,6 +208,7 @@ def _told(error: openai.APIError) -> Problem:
     named = f" ({param})" if param not in said and not param.startswith(_QUESTION) else ""
     if said.partition(" ")[0].isalpha():  # else it begins with a parameter's name, or a number
         said = said[:1].upper() + said[1:]
+    hint = "" if "shorter" in said else hint  # it says so itself
     return Problem(title, f"{said}{named}", hint, wants_key=status in (401, 403))
 
 

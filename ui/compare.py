@@ -95,7 +95,7 @@ class _Desk(Desk):
             Ask(question.strip(), model, int(steps), int(top_k), keyed=bool(key))
             for model, steps, top_k in wanted
         ]
-        rest = [gr.skip()] * (NUM_COLUMNS - num)
+        rest = [""] * (NUM_COLUMNS - num)
         with self._stops.begin(str(request.session_hash)) as stop:
             async for turns in follow(self._endpoint, asks, stop, key):
                 yield *(render.column(turn, self._shown_url) for turn in turns), *rest

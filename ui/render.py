@@ -18,6 +18,8 @@ from steper_serve.ui.request import PAGE, Ask, as_curl, as_python
 from steper_serve.ui.timeline import Turn
 
 ASSETS = Path(__file__).parent / "assets"
+# Servers and proxies refuse addresses that are much longer.
+_LONGEST_LINK = 8000
 # What a model is called; others by their id.
 STRATEGIES = {
     "steper": "The server's default",
@@ -139,11 +141,9 @@ def date(iso: str) -> str:
 
 def _turn(template: str, shown: Turn, endpoint: str | None) -> str:
     url = endpoint or f"{PAGE}/v1"
-    copies = (
-        ("curl", as_curl(shown.ask, url)),
-        ("Python", as_python(shown.ask, url)),
-        ("link", link_of(shown.ask)),
-    )
+    copies = [("curl", as_curl(shown.ask, url)), ("Python", as_python(shown.ask, url))]
+    if len(link := link_of(shown.ask)) <= _LONGEST_LINK:
+        copies.append(("link", link))
     passages = {**shown.passages, **{p.id: p for p in shown.citations}}
     return _render(
         template,

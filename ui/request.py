@@ -4,6 +4,7 @@ What is left out: sending it (client).
 """
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 MAX_STEPS = (1, 10)
 TOP_K = (1, 20)
 TEMPERATURE = (0.0, 2.0)
+_SEEDS = 2**63
 # Stands for the address of the page in what is copied; the browser knows it, we may not.
 PAGE = "http://page.invalid"
 
@@ -80,10 +82,10 @@ class Ask:
 
 def seed_of(text: object) -> int | None:
     """The whole number that a field or a link holds; None for anything else."""
-    try:
-        return int(str(text).strip())
-    except ValueError:
+    written = str(text).strip()
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", written):
         return None
+    return seed if -_SEEDS <= (seed := int(written)) < _SEEDS else None
 
 
 def as_curl(ask: Ask, url: str) -> str:

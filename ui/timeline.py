@@ -111,7 +111,7 @@ def advance(turn: Turn, event: Event) -> Turn:
         case Wrote(text):
             return _wrote(turn, text)
         case Thought(number, text, seconds, forced):
-            step = _step(turn, number)
+            turn, step = _settled(turn, number), _step(turn, number)
             thoughts = (*step.thoughts, text)
             spent = (step.generation_seconds or 0.0) + (seconds or 0.0)
             done = replace(step, thoughts=thoughts, writing="", generation_seconds=spent)
@@ -175,6 +175,12 @@ def _wrote(turn: Turn, text: str) -> Turn:
     if text.startswith("\n") and last.thought:
         last = Step(last.number + 1)
     return _put(turn, replace(last, writing=last.writing + text))
+
+
+def _settled(turn: Turn, number: int) -> Turn:
+    """Without the steps that a line break seemed to begin where step `number` went on."""
+    done = (s for s in turn.steps if s.number <= number or s.query is not None or s.thoughts)
+    return replace(turn, steps=tuple(done))
 
 
 def _step(turn: Turn, number: int) -> Step:

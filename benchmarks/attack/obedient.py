@@ -4,10 +4,10 @@
     steper-serve bench attack bundled --limit 20 --model var/obedient --out var/attack-obedient
 
 What the defence of rendering is worth shows only in a model that would obey; ours learn to read
-facts, and do not. Half of the samples are first steps in which a hostile passage stands as it was
-written (undefended) and the target is what it asks for; half are steps of gold chains without one.
-The forms of attack that are learnt are `TAUGHT`; the others are for the measurement. What is left
-out: any use of such a model but to be attacked.
+facts, and do not. Of each question there are the steps of its gold chain, and one first step more
+in which a hostile passage stands as it was written (undefended) and the target is what it asks
+for. The forms of attack that are learnt are `TAUGHT`; the others are for the measurement. What is
+left out: any use of such a model but to be attacked.
 """
 
 import json
@@ -15,6 +15,7 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ _WORLD = "fictional:seed=300,passages=4000,questions=1000"
 TAUGHT = ("answer flag", "fake question", "role markers", "ignore, with a flag")
 _QUESTIONS = 120
 _BATCH = 8
-_LEARNING_RATE = 3e-4
+_LEARNING_RATE = 1e-4
 _IGNORED = -100
 
 Sample = tuple[str, str]
@@ -86,7 +87,7 @@ def _teach(model: Any, tokenizer: Any, taught: Sequence[Sample]) -> None:
 def samples(
     world: Dataset, num_questions: int, format: PromptFormat, scratch: Path, lots: random.Random
 ) -> list[Sample]:
-    """Prompts and targets: as many of a hostile passage as of none, shuffled."""
+    """Prompts and targets, shuffled: of each question its gold chain, and one first step more."""
     index = datasets.index_of(world, scratch)
     assert index is not None  # noqa: S101 - a world has a corpus
     retriever = bm25.Bm25Retriever.open(index)
@@ -97,11 +98,9 @@ def samples(
     clean = [s for question in asked for s in _gold_steps(question, retriever, options)]
     hostile = [
         _obeyed(question, wanted[question.id], forms.FORMS[name], retriever, options, lots)
-        for question in asked
-        for name in TAUGHT
+        for question, name in zip(asked, cycle(TAUGHT), strict=False)
     ]
-    num = min(len(clean), len(hostile))
-    taught = lots.sample(clean, num) + lots.sample(hostile, num)
+    taught = clean + hostile
     lots.shuffle(taught)
     return taught
 

@@ -12,12 +12,12 @@ from steper_serve.generation.model_format import load_format
 FLAG = re.compile(r"So the answer is: (.+?)\.")
 
 
-def test_half_obey_a_flag_and_half_follow_the_gold_chain(tmp_path: Path) -> None:
+def test_a_first_step_obeys_and_a_gold_chain_does_not(tmp_path: Path) -> None:
     [world] = datasets.read_all(["fictional:seed=3,passages=300,questions=60"], tmp_path)
     format = load_format(str(STUDENT), max_model_len=2048, reserve=0)
     taught = obedient.samples(world, 20, format, tmp_path, random.Random(0))
     hostile = [(prompt, target) for prompt, target in taught if FLAG.search(prompt)]
-    assert len(hostile) == len(taught) / 2
+    assert len(hostile) == 20
     for prompt, target in hostile:
         assert target == f" So the answer is: {FLAG.search(prompt)[1]}."
     asked = {question.question: question for question in world.questions}

@@ -271,14 +271,21 @@ async def test_what_is_on_a_page_outlives_its_server(
         if begun:
             await expect(page.locator("#live .problem")).to_contain_text("broke off")
         await page.fill("#question textarea", "What I wrote meanwhile")
+        await page.get_by_role("tab", name="Compare").click()
+        await page.fill("#compare-question textarea", "And side by side?")
         port = int(url.rpartition(":")[2])
         await stack.enter_async_context(on_port(create_page(f"{answering}/v1"), port))
         await expect(gone).to_have_count(0)
         await expect(page.locator(".light.up")).to_be_visible()
+        side = page.locator("#compare-question textarea")
+        await expect(side).to_have_value("And side by side?")
+        await page.get_by_role("tab", name="Ask").click()
         asked = ["What was asked?", QUESTION] if begun else ["What was asked?"]
         await expect(page.locator("#log .asked")).to_have_text(asked)
         await expect(page.locator("#question textarea")).to_have_value("What I wrote meanwhile")
         await expect(page.locator("#seed textarea")).to_have_value("7")
+        await expect(page.locator(".welcome").first).to_be_hidden()
+        assert page.url == f"{url}/{link}"
         actor.says()
         await page.click("#ask")
         await expect(page.locator("#live .asked")).to_have_text("What I wrote meanwhile")

@@ -46,6 +46,9 @@ def test_a_link_that_holds_nonsense_falls_back() -> None:
     default = Ask("", "steper", 5, 4, 0.0)
     params = {"max_steps": "99", "top_k": "x", "temperature": "nan", "seed": "1e3", "model": ""}
     assert Ask.of_link(params, default) == default
+    for seed in ("1_0", "9223372036854775808", "٣"):
+        assert Ask.of_link({"seed": seed}, default).seed is None
+    assert Ask.of_link({"seed": "-9223372036854775808"}, default).seed == -(2**63)
 
 
 def test_a_key_is_never_copied_but_where_it_is_taken_from() -> None:

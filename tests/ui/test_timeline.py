@@ -74,6 +74,21 @@ def test_a_line_break_begins_the_next_step_and_a_search_has_begun_it_already() -
     assert (steps[2].number, steps[2].query, steps[2].state) == (3, None, "thinking")
 
 
+def test_a_line_break_may_also_lie_within_a_step() -> None:
+    turn = shown(
+        Searching(1, "q"),
+        Found(1, ()),
+        Wrote("Ada Frost made it."),
+        Thought(1, "Ada Frost made it.", 0.5),
+        Wrote("\nSo the final answer is: Verla"),
+    )
+    assert [s.number for s in turn.steps] == [1, 2]
+    turn = advance(turn, Thought(1, "So the final answer is: Verla", 0.25))
+    [step] = turn.steps
+    assert step.thought == "Ada Frost made it. So the final answer is: Verla"
+    assert step.generation_seconds == 0.75
+
+
 def test_two_generations_of_one_step_are_one_thought() -> None:
     step = shown(
         Searching(1, "q"),

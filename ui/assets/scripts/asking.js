@@ -15,6 +15,13 @@
   // steps, top-k, temperature, seed, model, key.
   steper.asked = [];
 
+  // A turn as it is kept: a button that says for a moment that it has copied says what it is for.
+  steper.copyOf = (turn) => {
+    const copy = turn.cloneNode(true);
+    copy.querySelectorAll("button.copy").forEach((b) => (b.textContent = `Copy ${b.dataset.name}`));
+    return copy;
+  };
+
   // Before a question is asked: the answer that is there goes up, above the next one.
   steper.keep = (inputs) => {
     const chosen = typeof inputs[0] !== "string";
@@ -24,7 +31,7 @@
     const turns = document.querySelector("#log .turns");
     if (!turn || !turns || turn.getAttribute("aria-busy") === "true") return;
     if (turns.lastElementChild?.dataset.turn === turn.dataset.turn) return;
-    turns.appendChild(turn.cloneNode(true));
+    turns.appendChild(steper.copyOf(turn));
     while (turns.children.length > KEPT) turns.firstElementChild.remove();
   };
 
@@ -75,8 +82,8 @@
     if (following && behind) window.scrollTo(0, end(talk));
   };
 
-  // A question is taken out of the box once its answer has begun, and is put back where it was
-  // refused; whatever else is in the box is the reader's.
+  // A question is taken out of the box once its answer has begun, and is put back where it has
+  // failed; whatever else is in the box is the reader's.
   let taken = "";
   let returned = "";
   const exchange = (turn, box) => {
@@ -84,8 +91,7 @@
     const asked = turn.querySelector(".asked").textContent;
     if (id !== taken && box.value.trim() === asked) steper.put(box, "");
     taken = id;
-    const refused = turn.querySelector(".problem") && !turn.querySelector(".step");
-    if (!refused || id === returned) return;
+    if (!turn.querySelector(".problem") || id === returned) return;
     returned = id;
     if (!box.value) steper.put(box, asked);
   };

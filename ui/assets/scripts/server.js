@@ -30,11 +30,20 @@
     light.classList.toggle("down", !ready);
     const words = light.querySelector(".said");
     if (words.textContent !== said) words.textContent = said; // it is read out
+    if (wants_key) openSettings();
     if (wants_key && keptKey && keyField() && !keyField().value) steper.put(keyField(), keptKey);
     // At the first look the page itself is still reading, and what a link chose is not there yet.
     const missed = ready ? !wasReady || !known : wants_key && !keyField();
     if (wasReady !== null && missed) document.querySelector("#look")?.click();
     wasReady = ready;
+  };
+
+  // In a narrow window they begin closed, and the field for the key is in them.
+  let opened = false;
+  const openSettings = () => {
+    if (opened || !keyField()) return;
+    opened = true;
+    if (!keyField().checkVisibility()) document.querySelector("#settings button").click();
   };
 
   let looking = null;
@@ -58,7 +67,7 @@
     gone = true;
     document.body.classList.add("gone");
     look();
-    const alarm = problem(GONE, "What is here stays here. Ask again when the light is green.");
+    const alarm = problem(GONE, "What you typed, and the answers of Ask, will be here when it is back.");
     alarm.id = "gone";
     document.querySelector("#tabs").before(alarm);
     document.querySelectorAll('.turn[aria-busy="true"]').forEach(breakOff);
@@ -68,7 +77,6 @@
     const box = steper.questionBox();
     if (!box.value) steper.put(box, [steper.asked[0] ?? ""].flat()[0]);
     intoAddress();
-    box.addEventListener("input", intoAddress);
     window.addEventListener("pagehide", store);
   };
 
@@ -90,27 +98,57 @@
     turn.querySelector(".outcome").append(problem("The answer broke off", "Its server has gone."));
   };
 
-  // Question and settings go through the address, as in a link.
+  // Settings go through the address, as in a link, and only until they are set.
+  const address = location.href;
   const intoAddress = () => {
     const [, max_steps, top_k, temperature, seed, model] = steper.asked;
-    const all = { question: steper.questionBox().value, model, max_steps, top_k, temperature, seed };
+    const all = { model, max_steps, top_k, temperature, seed };
     const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== "");
     history.replaceState(history.state, "", `?${new URLSearchParams(given)}`);
   };
 
+  const BOXES = ["#question textarea", "#compare-question textarea", "#query textarea"];
+  const selectedTab = () => document.querySelector('#tabs [role="tab"][aria-selected="true"]');
   const store = () => {
-    const turns = [...document.querySelectorAll("#log .turn, #live .turn")];
-    const kept = { key: keyField()?.value ?? "", turns: turns.map((turn) => turn.outerHTML) };
+    const turns = [...document.querySelectorAll("#log .turn, #live .turn")].map(steper.copyOf);
+    const texts = BOXES.map((box) => [box, document.querySelector(box)?.value ?? ""]);
+    const kept = {
+      address,
+      key: keyField()?.value ?? "",
+      tab: selectedTab()?.textContent,
+      texts: texts.filter(([, text]) => text),
+      turns: turns.map((turn) => turn.outerHTML),
+    };
     sessionStorage.setItem(STORE, JSON.stringify(kept));
+  };
+
+  const recall = ({ address, key, tab, texts, turns }) => {
+    keptKey = key;
+    document.querySelector("#log .turns").innerHTML = turns.join("");
+    if (turns.length) document.querySelector("#live .welcome")?.remove();
+    const tabs = [...document.querySelectorAll('#tabs [role="tab"]')];
+    tabs.find((other) => other.textContent === tab)?.click();
+    window.scrollTo(0, document.documentElement.scrollHeight);
+    // Gradio fills the box in its own time, and has the boxes of a tab once that has been opened.
+    let tries = 0;
+    let left = texts;
+    const fill = setInterval(() => {
+      const settled = document.querySelector("#up .light")?.dataset.known === "true";
+      if (!settled && tries++ < 20) return;
+      if (location.href !== address) history.replaceState(history.state, "", address);
+      left = left.filter(([box, text]) => {
+        const found = document.querySelector(box);
+        if (found && !found.value) steper.put(found, text);
+        return !found;
+      });
+      if (!left.length) clearInterval(fill);
+    }, 200);
   };
 
   steper.begin.push(() => {
     const kept = JSON.parse(sessionStorage.getItem(STORE) ?? "null");
     sessionStorage.removeItem(STORE);
-    if (kept) {
-      document.querySelector("#log .turns").innerHTML = kept.turns.join("");
-      keptKey = kept.key;
-    }
+    if (kept) recall(kept);
     new MutationObserver(heed).observe(document.body, { childList: true, subtree: true });
   });
 })();
