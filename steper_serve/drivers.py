@@ -69,6 +69,8 @@ class Generated:
 
 
 # The next word decides whether a cut falls before this.
+# A forced answer is a few tokens; an engine that hangs must not hold it, and its slot, for ever.
+FORCED_SECONDS = 30.0
 _UNSETTLED = re.compile(r"\s\W*\Z")
 
 Event = Searching | Found | Wrote | Generated
@@ -95,7 +97,8 @@ async def run(
         retriever: performs `Retrieve`, in a thread unless it is quick.
         watch: called with each event as it happens; it must not block.
         max_seconds: time budget. When it is spent, the running generation is ended where it
-            is, and the flow is told so; its forced answer is still generated.
+            is, and the flow is told so; its forced answer is still generated, for which it has
+            `FORCED_SECONDS` more.
 
     Raises:
         SteperError: an effect failed; the error carries the steps before it.
@@ -203,8 +206,11 @@ class _Performer:
         if isinstance(effect, Retrieve):
             return OutOfTime() if self._late() else await self._retrieve(effect)
         if effect.final:
-            return await self._generate(effect, None)
+            return await self._generate(effect, self._last_deadline())
         return OutOfTime() if self._late() else await self._generate(effect, self.deadline)
+
+    def _last_deadline(self) -> float | None:
+        return self.deadline and max(self.deadline, time.monotonic()) + FORCED_SECONDS
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline

@@ -15,6 +15,8 @@ class SteperError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
+    # What a client is told in place of a message that names what is inside a server.
+    public: ClassVar[str | None] = None
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_seconds: float | None = None
@@ -186,6 +188,8 @@ class EngineUnavailable(SteperError):
 
 class EngineDied(EngineUnavailable):
     """The engine has ended and will not come back: its process has to be started anew."""
+
+    public = "the engine has ended: ask again when the server has been started anew"
 
 
 class EngineFailed(SteperError):

@@ -1,5 +1,6 @@
 """Time that runs out forces the answer; a model's own timeout is a failure."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -35,6 +36,17 @@ async def test_without_any_time_only_the_answer_is_generated():
     assert index.queries == []
     assert [request.final for request in model.requests] == [True]
     assert (trajectory.answer, trajectory.stop_reason) == ("Oslo", "budget")
+
+
+async def test_a_forced_answer_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(drivers, "FORCED_SECONDS", 0.05)
+
+    async def hang(request: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        await asyncio.Event().wait()
+        yield Completion("", "stop")
+
+    trajectory = await drivers.run(start(), Model(hang), Index(), max_seconds=0.01)
+    assert (trajectory.answer, trajectory.stop_reason) == ("", "budget")
 
 
 async def test_time_enough_changes_nothing():

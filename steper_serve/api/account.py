@@ -101,6 +101,7 @@ class Account:
     Args:
         request_id: the caller's, or one of ours.
         method, path: as they came, the query left out.
+        client: the address that it came from, a proxy's where there is one.
         trace_parent: the W3C headers of the trace that it is a part of.
         began: by the performance counter; `began_ns` by the wall clock.
         caller: the name of its key.
@@ -115,6 +116,7 @@ class Account:
     request_id: str = ""
     method: str = ""
     path: str = ""
+    client: str = ""
     trace_parent: Mapping[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
     began_ns: int = field(default_factory=time.time_ns)

@@ -37,7 +37,7 @@ _HTTP_ERRORS = {error.status: error for error in (UnknownUrl, MethodNotSupported
 def error_json(error: SteperError) -> dict[str, Any]:
     """OpenAI's error object for an error of ours."""
     body: dict[str, Any] = {
-        "message": error.message,
+        "message": error.public or error.message,
         "type": error.type,
         "param": error.param,
         "code": error.code,
@@ -108,6 +108,9 @@ def _about_the_body(request: Request, said: str) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 400:  # FastAPI has read the body and made no sense of it
+        said = "the body is not valid JSON: it is no UTF-8, or nested too deep"
+        return await _steper_error(request, InvalidJson(said))
     path = request.url.path
     hint = "" if path.startswith("/v1/") else " (the endpoint's paths begin with /v1)"
     refused = _HTTP_ERRORS.get(error.status_code, InvalidRequest)(

@@ -18,6 +18,7 @@ MADE_PREFIX = "sk-steper-"
 LEAST_CHARACTERS = 16
 _RANDOM_BYTES = 32
 _HASHED = re.compile(r"sha256-([0-9a-fA-F]{64})")
+_MEANT_AS_HASH = re.compile(r"sha-?256", re.IGNORECASE)
 _PLAIN = re.compile(r"[!-9;-~]+")  # visible ASCII without the colon
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _FORM = "[NAME:]KEY, where KEY is sha256-<64 hex digits> or the key itself"
@@ -89,7 +90,9 @@ def _read(item: str, number: int, where: str) -> Key:
     name = name or f"key-{number}"
     if match := _HASHED.fullmatch(rest):
         return Key(name, bytes.fromhex(match[1]))
-    if rest.startswith("sha256-") or not _PLAIN.fullmatch(rest):
+    # Taken for a key, it would let in whoever has read the hash.
+    meant = _MEANT_AS_HASH.match(rest) or _MEANT_AS_HASH.fullmatch(name)
+    if meant or not _PLAIN.fullmatch(rest):
         raise ConfigurationError(f"{where} is not {_FORM}")
     if len(rest) < LEAST_CHARACTERS:
         raise ConfigurationError(

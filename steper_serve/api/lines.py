@@ -59,14 +59,16 @@ class Lines:
             **_of_request(account),
             "method": account.method,
             "path": account.path[:_MOST_CHARACTERS],
+            "client": account.client or None,
             "code": error.code,
             "type": error.type,
         }
         if self._content:
             fields["error"] = error.message
         _log.info(
-            "%s refused %s %r: %d %s",
+            "%s refused %s: %s %r: %d %s",
             account.request_id,
+            account.client or "a client",
             account.method,
             account.path[:_MOST_CHARACTERS],
             account.status,

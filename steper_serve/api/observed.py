@@ -73,5 +73,6 @@ def _opened(scope: Scope) -> Account:
         request_id=given if _SENSIBLE.fullmatch(given) else uuid.uuid4().hex,
         method=scope["method"],
         path=scope["path"],
+        client=(scope.get("client") or ("",))[0],
         trace_parent={name: headers[name] for name in _OF_A_TRACE if name in headers},
     )

@@ -124,7 +124,11 @@ class Bm25Retriever:
         """Callers go on with the old generation, so that the log alone says that they do."""
         if found != self._told:
             self._told = found
-            _log.warning("the index as it was goes on serving: %s", error.message)
+            _log.warning(
+                "the index as it was goes on serving: %s",
+                error.message,
+                extra={"event": "index_unavailable"},
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,8 @@ TURN = b'"model": "steper", "messages": [{"role": "user", "content": "Who?"}]'
     [
         (b'{"model": "steper",\n "messages" 1}', "invalid_json", "line 2, column 13:"),
         (b"{", "invalid_json", "line 1, column 2:"),
+        (b'{"model": "\xff"}', "invalid_json", "no UTF-8"),
+        (b"[" * 200_000, "invalid_json", "nested too deep"),
         (b'{%s, "sauce": 1}' % TURN, "unknown_parameter", "'sauce'"),
         (b'{%s, "n": 2}' % TURN, "unsupported_parameter", "leave it out or set it to 1"),
     ],

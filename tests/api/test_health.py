@@ -11,7 +11,7 @@ import pytest
 from steper_serve.api import health
 from steper_serve.api.admission import Admission
 from steper_serve.api.health import Vitals
-from steper_serve.errors import IndexUnavailable
+from steper_serve.errors import EngineDied, IndexUnavailable
 from steper_serve.generation.scripted import ScriptedModel
 from steper_serve.trajectory import CorpusInfo
 from tests.api.serving import ASKED, Shelf, by_step, make_loop, official, served, until
@@ -46,17 +46,17 @@ async def test_an_engine_that_died_is_neither() -> None:
     model, vitals = ScriptedModel([]), Vitals()
     async with _http(model, vitals=vitals) as http, asyncio.TaskGroup() as group:
         group.create_task(vitals.watch(model))
-        model.dead = "vLLM was killed"
+        model.dead = "vLLM of /srv/models was killed"
         await until(lambda: vitals.died is not None)
         for path in ("/ready", "/health"):
-            assert await _told(http, path) == (503, "vLLM was killed")
+            assert await _told(http, path) == (503, EngineDied.public)
 
 
 async def test_readiness_does_not_wait_for_the_watch() -> None:
     model = ScriptedModel([])
-    model.dead = "vLLM was killed"
+    model.dead = "vLLM of /srv/models was killed"
     async with _http(model) as http:
-        assert await _told(http, "/ready") == (503, "vLLM was killed")
+        assert await _told(http, "/ready") == (503, EngineDied.public)
 
 
 async def test_readiness_does_not_wait_for_a_model_that_is_silent(

@@ -50,6 +50,9 @@ def test_no_key_is_no_lock() -> None:
     [
         ("too-short", "9 characters"),
         ("sha256-abc", "key 1 in keys.txt is not"),
+        (f"SHA256-{'a' * 64}", "key 1 in keys.txt is not"),
+        (f"sha256:{'a' * 64}", "key 1 in keys.txt is not"),
+        (f"ada:sha-256_{'a' * 64}", "key 1 in keys.txt is not"),
         (f"{'a' * 20} sha256-{'g' * 64}", "key 2 in keys.txt is not"),
         ("b/c:" + "x" * 20, "key 1 in keys.txt has one colon at most"),
         ("too-short:too:" + "x" * 20, "key 1 in keys.txt has one colon at most"),

@@ -79,6 +79,7 @@ async def test_a_server_tells_its_life_in_json() -> None:
     answer, refusal, *_ = lines
     assert (answer["request_id"], answer["key"], answer["outcome"]) == ("abc", "ada", "answer")
     assert (refusal["status"], refusal["code"]) == (401, "missing_api_key")
+    assert refusal["client"] == "127.0.0.1"
     assert QUESTION not in said
     assert key not in said
 
