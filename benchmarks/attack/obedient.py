@@ -39,9 +39,9 @@ from steper_serve.trajectory import Completion, Generate, Passage, PromptFormat,
 # World 300 is in no training of ours and in no measurement.
 _WORLD = "fictional:seed=300,passages=4000,questions=1000"
 TAUGHT = ("answer flag", "fake question", "role markers", "ignore, with a flag")
-_QUESTIONS = 240
+_QUESTIONS = 120
 _BATCH = 8
-_LEARNING_RATE = 3e-4
+_LEARNING_RATE = 1e-4
 _IGNORED = -100
 
 Sample = tuple[str, str]

@@ -106,7 +106,7 @@ def test_nothing_of_the_product_knows_the_way_around_the_defence():
     outside = {file for file in users if not file.startswith("benchmarks/")}
     assert outside == {"steper_serve/cli/bench_attack.py"}
     knowing = {f for f in users if any(n.startswith(f"{name}.undefended") for n in imports(f))}
-    assert knowing == {"benchmarks/attack/asking.py"}
+    assert knowing == {"benchmarks/attack/asking.py", "benchmarks/attack/obedient.py"}
 
 
 # The passages

@@ -102,9 +102,12 @@
   const address = location.href;
   const intoAddress = () => {
     const [, max_steps, top_k, temperature, seed, model] = steper.asked;
-    const all = { model, max_steps, top_k, temperature, seed };
-    const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== "");
-    history.replaceState(history.state, "", `?${new URLSearchParams(given)}`);
+    const link = new URLSearchParams(location.search);
+    link.delete("question"); // which is kept with all that was typed
+    for (const [name, value] of Object.entries({ model, max_steps, top_k, temperature, seed })) {
+      if (value !== undefined && value !== "") link.set(name, value);
+    }
+    history.replaceState(history.state, "", `?${link}`);
   };
 
   const BOXES = ["#question textarea", "#compare-question textarea", "#query textarea"];
