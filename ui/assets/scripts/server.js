@@ -32,8 +32,9 @@
     if (words.textContent !== said) words.textContent = said; // it is read out
     if (wants_key) openSettings();
     if (wants_key && keptKey && keyField() && !keyField().value) steper.put(keyField(), keptKey);
-    // At the first look the page itself is still reading, and what a link chose is not there yet.
-    const missed = ready ? !wasReady || !known : wants_key && !keyField();
+    // At the first looks the page itself is still reading, and what a link chose is not there yet.
+    const late = performance.now() > 10_000;
+    const missed = ready ? !wasReady || (late && !known) : wants_key && !keyField();
     if (wasReady !== null && missed) document.querySelector("#look")?.click();
     wasReady = ready;
   };
